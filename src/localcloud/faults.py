@@ -1,0 +1,76 @@
+"""What goes wrong next? Faults are an API: tests and people order them, each emulator asks before and after it acts.
+
+    cloud.faults.add(Fault("storage.objects.insert", resource="b/claims/*", action="fail_after", status=503))
+
+makes the next matching call commit and then answer 503, as a load balancer that loses the response would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal, get_args
+
+Action = Literal["fail", "fail_after", "delay", "duplicate", "drop", "kill"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One order. `call` and `resource` are shell-style patterns; `times` is how many matching calls it hits.
+
+    Actions: `fail` answers `status` without acting; `fail_after` acts, then answers `status`; `delay` waits `delay_s`
+    seconds of virtual time, then acts; `duplicate` delivers a message twice; `drop` loses one delivery (it is redelivered
+    like any unanswered one); `kill` sends SIGKILL to the instance once the request has reached it.
+    """
+
+    call: str
+    resource: str = "*"
+    action: Action = "fail"
+    status: int = 503
+    delay_s: float = 0.0
+    times: int = 1
+    skip: int = 0  # let this many matching calls pass first
+
+    def __post_init__(self) -> None:
+        if self.action not in get_args(Action):
+            raise ValueError(f"action is {self.action!r}; expected one of {', '.join(get_args(Action))}")
+        if self.times < 1:
+            raise ValueError(f"times is {self.times}; expected at least 1")
+
+
+class Faults:
+    """The orders that stand, oldest first."""
+
+    def __init__(self) -> None:
+        self._standing: list[tuple[Fault, int, int]] = []  # fault, still to skip, still to hit
+
+    def add(self, fault: Fault) -> None:
+        """Order a fault."""
+        self._standing.append((fault, fault.skip, fault.times))
+
+    def clear(self) -> None:
+        """Withdraw all orders."""
+        self._standing.clear()
+
+    def standing(self) -> list[Fault]:
+        """The orders not yet used up."""
+        return [fault for fault, _, _ in self._standing]
+
+    def take(self, call: str, resource: str = "") -> Fault | None:
+        """The fault that hits this call, which uses up one of its times; None lets the call through.
+
+        Calls are named `<service>.<resource type>.<verb>` (`storage.objects.insert`, `pubsub.messages.deliver`,
+        `eventarc.events.deliver`, `run.services.invoke`, `workflows.executions.create`).
+        """
+        for index, (fault, skip, times) in enumerate(self._standing):
+            if not (fnmatchcase(call, fault.call) and fnmatchcase(resource, fault.resource)):
+                continue
+            if skip:
+                self._standing[index] = (fault, skip - 1, times)
+                continue
+            if times == 1:
+                del self._standing[index]
+            else:
+                self._standing[index] = (fault, 0, times - 1)
+            return fault
+        return None

@@ -1,0 +1,65 @@
+"""How does JSON become a typed value, and what does a sender read when it does not?"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from zeroidle.errors import InvalidMessage, printable
+
+T = TypeVar("T")
+
+_PATH = re.compile(r"^(?P<problem>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
+
+
+class Contract(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of everything that crosses a process boundary: immutable, unknown fields refused."""
+
+
+def decode(data: bytes | str, kind: type[T], *, what: str = "message") -> T:
+    """`data` as a `kind`.
+
+    Raises:
+        InvalidMessage: naming the field, its value and what was expected there.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidMessage(f"{what}: {_explain(str(error), data)}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidMessage(f"{what} is not JSON: {printable(str(error))}") from error
+
+
+def convert(value: Any, kind: type[T], *, what: str = "message") -> T:
+    """Plain dictionaries and lists as a `kind`; errors as in `decode`."""
+    try:
+        return msgspec.convert(value, type=kind)
+    except msgspec.ValidationError as error:
+        raise InvalidMessage(f"{what}: {_explain(str(error), msgspec.json.encode(value))}") from error
+
+
+def encode(value: Any) -> bytes:
+    """`value` as compact JSON."""
+    return msgspec.json.encode(value)
+
+
+def _explain(error: str, data: bytes | str) -> str:
+    """msgspec's sentence with the field in front and the offending value behind."""
+    match = _PATH.match(error)
+    path = (match and match["path"]) or "$"
+    problem = (match and match["problem"]) or error
+    found = _value_at(msgspec.json.decode(data), path)
+    value = "" if isinstance(found, dict | list) else f" (it is {printable(found)!r})"
+    return f"field {path[2:] or '(the whole)'}: {problem[0].lower()}{problem[1:]}{value}"
+
+
+def _value_at(value: Any, path: str) -> Any:
+    for name, index in _STEP.findall(path):
+        try:
+            value = value[name] if name else value[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return value
+    return value
