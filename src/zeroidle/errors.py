@@ -1,11 +1,11 @@
 """What went wrong, and should the caller try again?
 
-    ZeroidleError
-    ├── PermanentError      the same request will never succeed: record it, acknowledge it
-    │   ├── InvalidMessage  a message or request that breaks its contract
-    │   └── MissingObject   a referenced object does not exist
-    ├── Conflict            somebody else wrote first: read again and decide again
-    └── TemporaryError      worth trying again: answer 503, let it be redelivered
+ZeroidleError
+├── PermanentError      the same request will never succeed: record it, acknowledge it
+│   ├── InvalidMessage  a message or request that breaks its contract
+│   └── MissingObject   a referenced object does not exist
+├── Conflict            somebody else wrote first: read again and decide again
+└── TemporaryError      worth trying again: answer 503, let it be redelivered
 """
 
 from __future__ import annotations

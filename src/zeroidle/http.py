@@ -68,7 +68,7 @@ def application(
     is_ready: Callable[[], bool] = lambda: True,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
 ) -> Starlette:
-    """A service with `routes`, health routes and error answers. Alive is not ready: `is_ready` says when work may come."""
+    """A service with `routes`, health routes and error answers. `is_ready`: work may come."""
 
     async def live(_: Request) -> Response:
         return JSONResponse({"status": "alive"})
@@ -125,6 +125,4 @@ async def _http(_: Request, error: Exception) -> Response:
 
 async def _unknown(request: Request, error: Exception) -> Response:
     log.error("unhandled error at %s", request.url.path, exc_info=error)
-    return error_response(
-        ZeroidleError("internal error", hint="The service's log has the stack trace."), 500
-    )
+    return error_response(ZeroidleError("internal error", hint="The service's log has the stack trace."), 500)

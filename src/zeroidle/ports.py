@@ -29,7 +29,7 @@ class ObjectInfo:
 
 
 class Objects(Protocol):
-    """Object storage. Every call raises TemporaryError when storage stays unavailable after the client's own retries."""
+    """Object storage. Every call raises TemporaryError when storage stays unavailable."""
 
     def stat(self, ref: ObjectRef) -> ObjectInfo | None:
         """The object's metadata, or None if there is no such object or generation."""

@@ -24,7 +24,7 @@ BucketName = Annotated[str, Meta(min_length=3, max_length=222)]
 ObjectName = Annotated[str, Meta(min_length=1, max_length=1024)]
 
 
-class ObjectRef(Contract, kw_only=True):
+class ObjectRef(Contract, frozen=True, kw_only=True):
     """An object; with `generation` exactly that version of it."""
 
     bucket: BucketName
@@ -32,7 +32,7 @@ class ObjectRef(Contract, kw_only=True):
     generation: Annotated[str, Meta(pattern=r"^\d{1,20}$")] | None = None
 
 
-class Folder(Contract, kw_only=True):
+class Folder(Contract, frozen=True, kw_only=True):
     """All objects of `bucket` whose name begins with `prefix` and a slash."""
 
     bucket: BucketName
@@ -43,14 +43,14 @@ class Folder(Contract, kw_only=True):
         return ObjectRef(bucket=self.bucket, name=f"{self.prefix}/{name}")
 
 
-class ModelRef(Contract, kw_only=True):
+class ModelRef(Contract, frozen=True, kw_only=True):
     """A model in the model bucket; without a version the newest one."""
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9._]{0,62}[a-z0-9])?$")]
     version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]{0,63}$")] | None = None
 
 
-class InputOptions(Contract, kw_only=True):
+class InputOptions(Contract, frozen=True, kw_only=True):
     """How to read an input file; what is None is guessed, and the guess reported."""
 
     text_field: str | None = None  # column or JSON field that holds the text
@@ -61,7 +61,7 @@ class InputOptions(Contract, kw_only=True):
     max_expanded_bytes: Annotated[int, Meta(gt=0)] = 20 * 2**30  # after decompression
 
 
-class PreprocessRequest(Contract, kw_only=True):
+class PreprocessRequest(Contract, frozen=True, kw_only=True):
     """Read `input`, write Arrow shards, `manifest.json` and `rejected.jsonl` to `work`."""
 
     job_id: str
@@ -71,7 +71,7 @@ class PreprocessRequest(Contract, kw_only=True):
     options: InputOptions = field(default_factory=InputOptions)
 
 
-class PreprocessResponse(Contract, kw_only=True):
+class PreprocessResponse(Contract, frozen=True, kw_only=True):
     """What was found. Shards are `<work>/shards/<00000>.arrow`, numbered from 0."""
 
     shards: Count
@@ -83,7 +83,7 @@ class PreprocessResponse(Contract, kw_only=True):
     elapsed_s: Seconds
 
 
-class InferRequest(Contract, kw_only=True):
+class InferRequest(Contract, frozen=True, kw_only=True):
     """Predict every record of one shard."""
 
     job_id: str
@@ -93,7 +93,7 @@ class InferRequest(Contract, kw_only=True):
     model: ModelRef
 
 
-class InferResponse(Contract, kw_only=True):
+class InferResponse(Contract, frozen=True, kw_only=True):
     """What one shard took."""
 
     records: Count
@@ -105,7 +105,7 @@ class InferResponse(Contract, kw_only=True):
     elapsed_s: Seconds
 
 
-class Stage(Contract, kw_only=True):
+class Stage(Contract, frozen=True, kw_only=True):
     """One stage of a job; times are seconds since the epoch, `finished_at` is None while it runs."""
 
     name: str
@@ -114,7 +114,7 @@ class Stage(Contract, kw_only=True):
     busy_s: Seconds | None = None  # time its services report as their own work, summed over instances
 
 
-class PostprocessRequest(Contract, kw_only=True):
+class PostprocessRequest(Contract, frozen=True, kw_only=True):
     """Merge the predictions of all shards under `work` and publish the result to `output`, once and whole."""
 
     job_id: str
@@ -127,7 +127,7 @@ class PostprocessRequest(Contract, kw_only=True):
     usd_per_second: dict[str, float] = field(default_factory=dict)  # price of one busy instance, by stage
 
 
-class PostprocessResponse(Contract, kw_only=True):
+class PostprocessResponse(Contract, frozen=True, kw_only=True):
     """What was published."""
 
     files: list[str]
@@ -137,7 +137,7 @@ class PostprocessResponse(Contract, kw_only=True):
     elapsed_s: Seconds
 
 
-class ErrorBody(Contract, kw_only=True):
+class ErrorBody(Contract, frozen=True, kw_only=True):
     """Why a request failed, and what to do about it."""
 
     code: str
@@ -146,7 +146,7 @@ class ErrorBody(Contract, kw_only=True):
     details: dict[str, object] = field(default_factory=dict)
 
 
-class ErrorResponse(Contract, kw_only=True):
+class ErrorResponse(Contract, frozen=True, kw_only=True):
     """The body of every response that is not a 2xx."""
 
     error: ErrorBody

@@ -1,13 +1,13 @@
 """What is in a shard? Column names and metadata keys of the Arrow files that the services hand on, and of the manifest.
 
-    <work>/manifest.json             Manifest
-    <work>/rejected.jsonl            one Rejected a line; absent when nothing was rejected
-    <work>/shards/00000.arrow        Arrow IPC file: row int64, id string, line int64, text string, label string
-    <work>/predictions/00000.arrow   Arrow IPC file: row int64, id string, line int64, then by task
-                                       text-classification   label string, score float32, scores list<float32>
-                                       token-classification  entities list<struct<label, score, start, end, text>>
-                                       feature-extraction    embedding list<float32>
-                                     schema metadata: PREDICTION_METADATA -> PredictionMetadata as JSON
+<work>/manifest.json             Manifest
+<work>/rejected.jsonl            one Rejected a line; absent when nothing was rejected
+<work>/shards/00000.arrow        Arrow IPC file: row int64, id string, line int64, text string, label string
+<work>/predictions/00000.arrow   Arrow IPC file: row int64, id string, line int64, then by task
+                                   text-classification   label string, score float32, scores list<float32>
+                                   token-classification  entities list<struct<label, score, start, end, text>>
+                                   feature-extraction    embedding list<float32>
+                                 schema metadata: PREDICTION_METADATA -> PredictionMetadata as JSON
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def predictions_name(index: int) -> str:
     return f"predictions/{index:05d}.arrow"
 
 
-class Rejected(Contract, kw_only=True):
+class Rejected(Contract, frozen=True, kw_only=True):
     """A record set aside: where it stands, why, and how it begins. `line` counts from 1; `row` where there are no lines."""
 
     line: int
@@ -47,7 +47,7 @@ class Rejected(Contract, kw_only=True):
     excerpt: str = ""
 
 
-class Manifest(Contract, kw_only=True):
+class Manifest(Contract, frozen=True, kw_only=True):
     """What preprocess found in the input and what it wrote."""
 
     job_id: str
@@ -69,7 +69,7 @@ class Manifest(Contract, kw_only=True):
     elapsed_s: Seconds
 
 
-class PredictionMetadata(Contract, kw_only=True):
+class PredictionMetadata(Contract, frozen=True, kw_only=True):
     """How the predictions of one shard came about."""
 
     task: Task
