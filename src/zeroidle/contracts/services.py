@@ -1,13 +1,14 @@
 """What do the workflow and the three services of the file pipeline say to each other?
 
-References travel, data doesn't: every request names objects, every response counts what was written to them. Requests are
-idempotent: the same request again writes the same objects.
+References travel, data doesn't: every request names objects, every response counts what was written to them.
+Requests are idempotent: the same request again writes the same objects.
 
     POST preprocess     /v1/preprocess    PreprocessRequest  -> PreprocessResponse
     POST gpu-inference  /v1/infer         InferRequest       -> InferResponse       (once per shard)
     POST postprocess    /v1/postprocess   PostprocessRequest -> PostprocessResponse
 
-An error is `{"error": {code, message, hint, details}}`: 4xx will never succeed, 429, 502, 503 and 504 are worth a retry.
+An error is `{"error": {code, message, hint, details}}`. A 4xx will never succeed; 429, 502, 503 and 504 are worth a
+retry.
 """
 
 from __future__ import annotations

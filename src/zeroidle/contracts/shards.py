@@ -39,7 +39,7 @@ def predictions_name(index: int) -> str:
 
 
 class Rejected(Contract, frozen=True, kw_only=True):
-    """A record set aside: where it stands, why, and how it begins. `line` counts from 1; `row` where there are no lines."""
+    """A record set aside: where, why, and how it begins. `line` counts from 1; rows where there are no lines."""
 
     line: int
     code: str

@@ -1,0 +1,57 @@
+# Everything a person or CI does here: setup · demo · test · check · bench · lock. Python 3.11+ and make are all it takes.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MODELS := build/models
+# Each unit that is deployed alone: its extra, and where its lock lies.
+UNITS := functions:functions preprocess:services/preprocess gpu-inference:services/gpu_inference postprocess:services/postprocess
+
+.DEFAULT_GOAL := help
+.PHONY: help setup model demo test check format bench lock clean
+
+help: ## Show this list.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[local,test,dev]'
+	touch $@
+
+setup: $(STAMP) model ## Install everything into .venv and build the default model.
+
+model: $(STAMP)
+	$(BIN)/python -m models.build --out $(MODELS)
+	$(BIN)/zeroidle models add $(MODELS)/sentiment-minilm/1 --if-missing
+
+demo: setup ## Run the file pipeline on the examples, whole, on this machine.
+	$(BIN)/zeroidle run examples/reviews.jsonl examples/products.csv examples/letter.txt examples/sign.png
+
+test: setup ## Run all tests.
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## Lint, types, import rules, and whether generated files are current.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m zeroidle.contracts.schemas --check docs/schemas
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup ## Print each figure beside its peer, measured in the same run (about 15 minutes).
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[local,test,dev,bench]'
+	$(BIN)/python -m benchmarks
+
+lock: $(STAMP) ## Compile the lock of every deploy unit from pyproject.toml.
+	$(foreach unit,$(UNITS),$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--custom-compile-command 'make lock' --extra $(firstword $(subst :, ,$(unit))) pyproject.toml \
+		-o $(lastword $(subst :, ,$(unit)))/requirements.txt &&) true
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command 'make lock' \
+		--extra local --extra test --extra dev --extra bench pyproject.toml -o requirements.txt
+
+clean: ## Remove the environment, the built model and the local state.
+	rm -rf $(VENV) build .zeroidle
