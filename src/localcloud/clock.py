@@ -1,7 +1,8 @@
 """What time is it in the local cloud, and who is waiting for which moment?
 
 One clock for all services. It follows real time by default; tests stop it and drive it:
-`cloud.clock.advance(minutes=10)` wakes everything due in between, in order, without sleeping.
+`cloud.clock.advance(minutes=10)` wakes everything due by then, in order, without sleeping. Time moves in one step: what
+wakes sees the new time, and a wait it begins then counts from there.
 """
 
 from __future__ import annotations
@@ -10,11 +11,38 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 _T = TypeVar("_T")
+
+
+class Timer:
+    """A callback due at a moment of virtual time; `cancel` is safe at any time."""
+
+    __slots__ = ("_callback", "_clock", "when")
+
+    def __init__(self, clock: Clock, when: float, callback: Callable[[], object]) -> None:
+        self.when = when
+        self._clock = clock
+        self._callback: Callable[[], object] | None = callback
+
+    @property
+    def is_pending(self) -> bool:
+        """Neither run nor cancelled."""
+        return self._callback is not None
+
+    def cancel(self) -> None:
+        """The callback will not run."""
+        if self._callback is not None:
+            self._callback = None
+            self._clock._cancelled()
+
+    def _run(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
 
 
 class Clock:
@@ -26,8 +54,9 @@ class Clock:
         self._anchor = time.monotonic()
         self._frozen = frozen
         self._order = itertools.count()
-        self._waiters: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._timer: asyncio.TimerHandle | None = None
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._stale = 0  # cancelled timers still in the heap
+        self._alarm: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def time(self) -> float:
@@ -38,29 +67,42 @@ class Clock:
         """The same moment as an aware datetime in UTC."""
         return datetime.fromtimestamp(self.time(), UTC)
 
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Run `callback` on the loop once `seconds` of virtual time have passed."""
+        self._loop = asyncio.get_running_loop()
+        timer = Timer(self, self.time() + max(0.0, seconds), callback)
+        heapq.heappush(self._timers, (timer.when, next(self._order), timer))
+        if self._timers[0][2] is timer:
+            self._arm()
+        return timer
+
     async def sleep(self, seconds: float) -> None:
         """Return once `seconds` of virtual time have passed."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        self._loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = self._loop.create_future()
-        heapq.heappush(self._waiters, (self.time() + seconds, next(self._order), future))
-        self._arm()
-        await future
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        timer = self.call_later(seconds, lambda: _finish(future))
+        try:
+            await future
+        finally:
+            timer.cancel()
 
     async def timeout(self, work: Awaitable[_T], seconds: float) -> _T:
         """The result of `work`, cancelled with TimeoutError when it takes longer than `seconds` of virtual time."""
-        task = asyncio.ensure_future(work)
-        alarm = asyncio.ensure_future(self.sleep(seconds))
+        loop = asyncio.get_running_loop()
+        scope = asyncio.timeout(None)
         try:
-            await asyncio.wait({task, alarm}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise TimeoutError(f"took longer than {seconds} s")
-            return task.result()
-        finally:
-            task.cancel()
-            alarm.cancel()
+            async with scope:
+                timer = self.call_later(seconds, lambda: scope.reschedule(loop.time()))
+                try:
+                    return await work
+                finally:
+                    timer.cancel()
+        except TimeoutError:
+            if scope.expired():
+                raise TimeoutError(f"took longer than {seconds} s") from None
+            raise
 
     def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0) -> None:
         """Move time forward and wake what is due. From another thread it returns once the waiters were woken."""
@@ -69,7 +111,7 @@ class Clock:
             raise ValueError(f"time cannot go back: {delta} s")
         loop = self._loop
         if loop is None or not loop.is_running():
-            self._base += delta
+            self._base += delta  # nobody waits
         elif _running_loop() is loop:
             self._move(delta)
         else:
@@ -83,20 +125,40 @@ class Clock:
         self._wake()
 
     def _wake(self) -> None:
-        now = self.time()
-        while self._waiters and (self._waiters[0][0] <= now or self._waiters[0][2].done()):
-            _, _, future = heapq.heappop(self._waiters)
-            if not future.done():
-                future.set_result(None)
+        while self._timers and (self._timers[0][0] <= self.time() or not self._timers[0][2].is_pending):
+            _, _, timer = heapq.heappop(self._timers)
+            if timer.is_pending:
+                timer._run()
+            else:
+                self._stale -= 1
         self._arm()
 
     def _arm(self) -> None:
-        """Have the loop call back when the earliest waiter is due in real time."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._waiters and not self._frozen and self._loop is not None:
-            self._timer = self._loop.call_later(max(0.0, self._waiters[0][0] - self.time()), self._wake)
+        """Have the loop call back when the earliest timer is due in real time."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if not self._timers or self._loop is None:
+            return
+        wait = self._timers[0][0] - self.time()
+        if wait <= 0:
+            self._alarm = self._loop.call_soon(self._wake)
+        elif not self._frozen:
+            self._alarm = self._loop.call_later(wait, self._wake)
+
+    def _cancelled(self) -> None:
+        """Keep cancelled timers from piling up: most time limits end long before they are due."""
+        self._stale += 1
+        if self._stale > 64 and self._stale > len(self._timers) // 2:
+            self._timers = [entry for entry in self._timers if entry[2].is_pending]
+            heapq.heapify(self._timers)
+            self._stale = 0
+            self._arm()
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -7,7 +7,8 @@ makes the next matching call commit and then answer 503, as a load balancer that
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
@@ -19,8 +20,8 @@ class Fault:
     """One order. `call` and `resource` are shell-style patterns; `times` is how many matching calls it hits.
 
     Actions: `fail` answers `status` without acting; `fail_after` acts, then answers `status`; `delay` waits `delay_s`
-    seconds of virtual time, then acts; `duplicate` delivers a message twice; `drop` loses one delivery (it is redelivered
-    like any unanswered one); `kill` sends SIGKILL to the instance once the request has reached it.
+    seconds of virtual time, then acts; `duplicate` delivers a message twice; `drop` loses one delivery (it is
+    redelivered like any unanswered one); `kill` sends SIGKILL to the instance once the request has reached it.
     """
 
     call: str
@@ -36,25 +37,35 @@ class Fault:
             raise ValueError(f"action is {self.action!r}; expected one of {', '.join(get_args(Action))}")
         if self.times < 1:
             raise ValueError(f"times is {self.times}; expected at least 1")
+        if self.skip < 0:
+            raise ValueError(f"skip is {self.skip}; expected 0 or more")
+        if not 400 <= self.status <= 599:
+            raise ValueError(f"status is {self.status}; expected an HTTP error, 400 to 599")
+        if not 0 <= self.delay_s < float("inf"):
+            raise ValueError(f"delay_s is {self.delay_s}; expected a number of seconds, 0 or more")
 
 
 class Faults:
-    """The orders that stand, oldest first."""
+    """The orders that stand, oldest first. May be used from any thread."""
 
     def __init__(self) -> None:
-        self._standing: list[tuple[Fault, int, int]] = []  # fault, still to skip, still to hit
+        self._standing: list[Fault] = []
+        self._lock = threading.Lock()
 
     def add(self, fault: Fault) -> None:
         """Order a fault."""
-        self._standing.append((fault, fault.skip, fault.times))
+        with self._lock:
+            self._standing.append(fault)
 
     def clear(self) -> None:
         """Withdraw all orders."""
-        self._standing.clear()
+        with self._lock:
+            self._standing.clear()
 
     def standing(self) -> list[Fault]:
-        """The orders not yet used up."""
-        return [fault for fault, _, _ in self._standing]
+        """The orders not yet used up; `times` and `skip` are what is left of them."""
+        with self._lock:
+            return list(self._standing)
 
     def take(self, call: str, resource: str = "") -> Fault | None:
         """The fault that hits this call, which uses up one of its times; None lets the call through.
@@ -62,15 +73,18 @@ class Faults:
         Calls are named `<service>.<resource type>.<verb>` (`storage.objects.insert`, `pubsub.messages.deliver`,
         `eventarc.events.deliver`, `run.services.invoke`, `workflows.executions.create`).
         """
-        for index, (fault, skip, times) in enumerate(self._standing):
-            if not (fnmatchcase(call, fault.call) and fnmatchcase(resource, fault.resource)):
-                continue
-            if skip:
-                self._standing[index] = (fault, skip - 1, times)
-                continue
-            if times == 1:
-                del self._standing[index]
-            else:
-                self._standing[index] = (fault, 0, times - 1)
-            return fault
+        if not self._standing:
+            return None
+        with self._lock:
+            for index, fault in enumerate(self._standing):
+                if not (fnmatchcase(call, fault.call) and fnmatchcase(resource, fault.resource)):
+                    continue
+                if fault.skip:
+                    self._standing[index] = replace(fault, skip=fault.skip - 1)
+                    continue
+                if fault.times == 1:
+                    del self._standing[index]
+                else:
+                    self._standing[index] = replace(fault, times=fault.times - 1)
+                return fault
         return None

@@ -55,7 +55,9 @@ class Identity:
         """
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
-            raise InvalidToken("no identity token: send `Authorization: Bearer <token>` (in a workflow: `auth: {type: OIDC}`)")
+            raise InvalidToken(
+                "no identity token: send `Authorization: Bearer <token>` (in a workflow: `auth: {type: OIDC}`)"
+            )
         try:
             signed, _, signature = token.rpartition(".")
             if not hmac.compare_digest(self._sign(signed), _decode(signature)):

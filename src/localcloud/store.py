@@ -18,6 +18,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+PAGE = 500
+
 
 class StateInUse(Exception):
     """Another process has this state directory open."""
@@ -38,43 +40,64 @@ class Store:
         self.blobs.mkdir(parents=True, exist_ok=True)
         self._lock = self._take_lock()
         self._depth = 0
-        # Autocommit mode: transactions are ours to open and close.
-        self._db = sqlite3.connect(self.directory / "state.sqlite", isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=OFF")
-        self._db.execute(
-            "CREATE TABLE IF NOT EXISTS documents"
-            " (name TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (name, key)) WITHOUT ROWID"
-        )
+        try:
+            self._db = self._open_database()
+        except BaseException:
+            os.close(self._lock)
+            raise
 
     def _take_lock(self) -> int:
         handle = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            holder = os.read(handle, 32).decode(errors="replace").strip()
             os.close(handle)
-            raise StateInUse(f"the state in {self.directory} is in use by another local cloud") from error
+            by = f"process {holder}" if holder.isdigit() else "another local cloud"
+            raise StateInUse(f"the state in {self.directory} is in use by {by}") from error
+        os.truncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
         return handle
+
+    def _open_database(self) -> sqlite3.Connection:
+        # Autocommit mode: transactions are ours to open and close.
+        db = sqlite3.connect(self.directory / "state.sqlite", isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=OFF")
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS documents"
+                " (name TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (name, key)) WITHOUT ROWID"
+            )
+        except BaseException:
+            db.close()
+            raise
+        return db
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
-        """All writes inside become visible together or not at all; an inner transaction joins the outer one.
+        """All writes inside become visible together or not at all.
 
+        A transaction inside another is undone alone when its body raises, and becomes visible with the outer one.
         The body must not await: another task's writes would join it.
         """
         if self._depth == 0:
-            self._db.execute("BEGIN IMMEDIATE")
+            begin, commit, undo = "BEGIN IMMEDIATE", "COMMIT", ["ROLLBACK"]
+        else:
+            begin, commit = "SAVEPOINT nested", "RELEASE nested"
+            undo = ["ROLLBACK TO nested", "RELEASE nested"]
+        self._db.execute(begin)
         self._depth += 1
         try:
             yield
+            self._db.execute(commit)
         except BaseException:
-            self._depth -= 1
-            if self._depth == 0:
-                self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # a full disk has already rolled it back
+                for statement in undo:
+                    self._db.execute(statement)
             raise
-        self._depth -= 1
-        if self._depth == 0:
-            self._db.execute("COMMIT")
+        finally:
+            self._depth -= 1
 
     def put(self, table: str, key: str, value: bytes) -> None:
         """Write a document, replacing one of the same key."""
@@ -90,13 +113,26 @@ class Store:
         self._db.execute("DELETE FROM documents WHERE name=? AND key=?", (table, key.encode()))
 
     def items(self, table: str, *, after: str = "", prefix: str = "", limit: int = -1) -> Iterator[tuple[str, bytes]]:
-        """Documents whose key starts with `prefix` and is greater than `after`, in key order."""
-        rows = self._db.execute(
-            "SELECT key, value FROM documents WHERE name=? AND key>? AND key>=? AND substr(key,1,?)=? ORDER BY key LIMIT ?",
-            (table, after.encode(), prefix.encode(), len(prefix.encode()), prefix.encode(), limit),
-        )
-        for key, value in rows:
-            yield bytes(key).decode(), value
+        """Documents whose key starts with `prefix` and is greater than `after`, in key order.
+
+        A negative `limit` is none. They are read in pages, so the caller may write while it iterates: a page shows what
+        stood when it was read.
+        """
+        # key + NUL is the smallest key greater than `key`.
+        low = after.encode() + b"\0" if after >= prefix else prefix.encode()
+        high = _successor(prefix.encode())
+        while limit != 0:
+            size = PAGE if limit < 0 else min(limit, PAGE)
+            rows = self._db.execute(
+                "SELECT key, value FROM documents WHERE name=? AND key>=? AND key<? ORDER BY key LIMIT ?",
+                (table, low, high, size),
+            ).fetchall()
+            for key, value in rows:
+                yield key.decode(), value
+            if len(rows) < size:
+                return
+            low = rows[-1][0] + b"\0"
+            limit -= size if limit > 0 else 0
 
     def new_blob(self) -> Path:
         """A path for a new payload file, not yet created, unique within this state."""
@@ -108,3 +144,8 @@ class Store:
         os.close(self._lock)
         if self._temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _successor(prefix: bytes) -> bytes:
+    """The smallest key after all that start with `prefix`; UTF-8 has no byte 0xFF, so the last one can be raised."""
+    return prefix[:-1] + bytes([prefix[-1] + 1]) if prefix else b"\xff"
