@@ -99,7 +99,6 @@ class Bundle(Contract, frozen=True, kw_only=True):
     """All that is deployed."""
 
     schema: Literal[1]
-    name: Name
     buckets: dict[Name, Bucket]
     topics: dict[Name, Topic]
     schedules: dict[Name, Schedule]
