@@ -11,7 +11,7 @@ from zeroidle.errors import InvalidMessage, printable
 
 T = TypeVar("T")
 
-_PATH = re.compile(r"^(?P<problem>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
+_PATH = re.compile(r"^(?P<problem>.*?)(?: - at (?:`key` in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -33,10 +33,10 @@ def decode(data: bytes | str, kind: type[T], *, what: str = "message") -> T:
         raise InvalidMessage(f"{what} is not JSON: {printable(str(error))}") from error
 
 
-def convert(value: Any, kind: type[T], *, what: str = "message") -> T:
-    """Plain dictionaries and lists as a `kind`; errors as in `decode`."""
+def convert(value: Any, kind: type[T], *, what: str = "message", strict: bool = True) -> T:
+    """Plain dictionaries and lists as a `kind`; errors as in `decode`. Unless `strict`, "5" is a number too."""
     try:
-        return msgspec.convert(value, type=kind)
+        return msgspec.convert(value, type=kind, strict=strict)
     except msgspec.ValidationError as error:
         raise InvalidMessage(f"{what}: {_explain(str(error), msgspec.json.encode(value))}") from error
 
