@@ -46,7 +46,7 @@ class _Record(Contract, frozen=True, kw_only=True, forbid_unknown_fields=False):
 
 def require_current(request: PostprocessRequest, objects: Objects) -> None:
     """Raises PermanentError (SUPERSEDED) when the ledger has moved on from this attempt."""
-    ref = ObjectRef(bucket=request.jobs_bucket, name=names.record_name(request.job_id))
+    ref = ObjectRef(bucket=request.jobs_bucket, name=names.job_record(request.job_id))
     record = codec.decode(objects.read(ref)[0], _Record, what="job record")
     if record.attempt != request.attempt or record.state in ("FAILED", "STOPPED"):
         raise PermanentError(
@@ -94,4 +94,4 @@ def publish(request: PostprocessRequest, objects: Objects, claim: Claim) -> None
 
 
 def _claim_ref(request: PostprocessRequest) -> ObjectRef:
-    return ObjectRef(bucket=request.jobs_bucket, name=names.result_claim_name(request.job_id))
+    return ObjectRef(bucket=request.jobs_bucket, name=names.result_claim(request.job_id))

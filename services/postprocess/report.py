@@ -43,6 +43,7 @@ def render(summary: Summary, tally: Tally, rejected: list[Rejected]) -> str:
         slots=slots,
         labels=_most_frequent(summary.labels),
         bars=_histogram(summary.confidence, slots) if summary.confidence else [],
+        tallest=_tallest(summary.confidence) if summary.confidence else 0,
         chart=(CHART_WIDTH, CHART_HEIGHT),
     )
 
@@ -67,7 +68,7 @@ def _most_frequent(labels: dict[str, int]) -> list[tuple[str, int]]:
 def _histogram(confidence: Confidence, slots: dict[str, int]) -> list[Bar]:
     """Stacked bars, one stack a bin; the tallest fills the chart."""
     stacks = list(zip(*confidence.histogram.values(), strict=True))
-    tallest = max((sum(stack) for stack in stacks), default=0) or 1
+    tallest = _tallest(confidence)
     step = CHART_WIDTH / len(stacks)
     bars = []
     for column, stack in enumerate(stacks):
@@ -80,6 +81,10 @@ def _histogram(confidence: Confidence, slots: dict[str, int]) -> list[Bar]:
                 title = f"{label}: {count:,} at {bounds}"
                 bars.append(Bar(column * step + 1, base, step - 2, max(height, 1.0), slots.get(label, 0), title))
     return bars
+
+
+def _tallest(confidence: Confidence) -> int:
+    return max(sum(stack) for stack in zip(*confidence.histogram.values(), strict=True)) or 1
 
 
 def _percent(share: float) -> str:
