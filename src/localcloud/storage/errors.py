@@ -1,0 +1,79 @@
+"""What does Cloud Storage answer when it refuses?
+
+https://cloud.google.com/storage/docs/json_api/v1/status-codes
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+_REASONS = {
+    304: "notModified",
+    400: "invalid",
+    401: "required",
+    403: "forbidden",
+    404: "notFound",
+    405: "methodNotAllowed",
+    408: "uploadBrokenConnection",
+    409: "conflict",
+    410: "uploadRejected",
+    412: "conditionNotMet",
+    413: "uploadTooLarge",
+    416: "requestedRangeNotSatisfiable",
+    429: "rateLimitExceeded",
+    499: "clientClosedRequest",
+    500: "internalError",
+    502: "backendError",
+    503: "backendError",
+    504: "backendError",
+}
+
+
+class StorageError(Exception):
+    """A refusal: HTTP status, Google's reason, and a sentence for the caller."""
+
+    def __init__(self, status: int, message: str, *, reason: str = "", location: tuple[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.reason = reason or _REASONS.get(status, "backendError")
+        self.location = location  # type and name of what is at fault: ("parameter", "maxResults")
+
+    def body(self) -> bytes:
+        """The error as JSON, the same shape for every Google API."""
+        detail: dict[str, str] = {"message": self.message, "domain": "global", "reason": self.reason}
+        if self.location:
+            detail["locationType"], detail["location"] = self.location
+        return msgspec.json.encode({"error": {"code": self.status, "message": self.message, "errors": [detail]}})
+
+
+def invalid(message: str, location: tuple[str, str] | None = None) -> StorageError:
+    """400: the request breaks a rule."""
+    return StorageError(400, message, location=location)
+
+
+def required(name: str) -> StorageError:
+    """400: a parameter is missing."""
+    return StorageError(400, f"Required parameter: {name}", reason="required", location=("parameter", name))
+
+
+def no_bucket() -> StorageError:
+    """404: the bucket does not exist."""
+    return StorageError(404, "The specified bucket does not exist.")
+
+
+def no_object(bucket: str, name: str) -> StorageError:
+    """404: the object, or that generation of it, does not exist."""
+    return StorageError(404, f"No such object: {bucket}/{name}")
+
+
+def condition_not_met(name: str) -> StorageError:
+    """412: the precondition `name` does not hold."""
+    return StorageError(
+        412, "At least one of the pre-conditions you specified did not hold.", location=("header", name)
+    )
+
+
+def not_modified(name: str) -> StorageError:
+    """304: a read whose `...NotMatch` condition found the version the caller already has."""
+    return StorageError(304, "Not Modified", location=("header", name))

@@ -1,0 +1,184 @@
+"""How does an object arrive: in one request, as metadata and media, or in chunks?
+
+https://cloud.google.com/storage/docs/uploads-downloads#uploads
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from localcloud.storage import preconditions, resources
+from localcloud.storage.errors import StorageError, invalid, required
+from localcloud.storage.multipart import RelatedUpload
+from localcloud.storage.payloads import PayloadWriter
+from localcloud.storage.preconditions import number
+from localcloud.storage.resources import Target
+from localcloud.storage.state import Storage
+from localcloud.storage.uploads import ContentRange, Session, content_range
+from localcloud.storage.wire import JSON, Call, Disconnected, Faulty, Reply, json_reply
+
+_HASH_FIELDS = {"crc32c": "crc32c", "md5": "md5Hash"}
+
+
+class Uploading:
+    """`POST`, `PUT` and `DELETE` below `/upload`."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def handle(self, call: Call, bucket: str) -> Reply:
+        """Answer one call. Raises StorageError."""
+        kind = call.query.get("uploadType")
+        upload_id = call.query.get("upload_id")
+        match call.method, kind:
+            case "POST", "media":
+                return await self._media(call, bucket)
+            case "POST", "multipart":
+                return await self._multipart(call, bucket)
+            case "POST", "resumable" if upload_id is None:
+                return await self._begin(call, bucket)
+            case "PUT" | "POST", _ if upload_id is not None:
+                return await self._continue(call, self._storage.uploads.get(upload_id))
+            case "DELETE", _ if upload_id is not None:
+                self._storage.uploads.cancel(self._storage.uploads.get(upload_id))
+                return Reply(499)
+            case "POST", _:
+                raise invalid(
+                    f"Invalid value for uploadType: {kind!r}, expected media, multipart or resumable.",
+                    ("parameter", "uploadType"),
+                )
+            case _:
+                raise StorageError(405, f"Method Not Allowed: {call.method}")
+
+    async def _media(self, call: Call, bucket: str) -> Reply:
+        self._storage.bucket(bucket)
+        with self._storage.new_writer() as writer:
+            async for chunk in call.chunks():
+                writer.write(chunk)
+            return await self._store(call, _target(call, bucket, {}, call.header(b"content-type")), writer)
+
+    async def _multipart(self, call: Call, bucket: str) -> Reply:
+        self._storage.bucket(bucket)
+        with self._storage.new_writer() as writer:
+            upload = RelatedUpload(writer)
+            metadata = await upload.receive(call)
+            return await self._store(call, _target(call, bucket, metadata, upload.content_type), writer)
+
+    async def _store(self, call: Call, target: Target, writer: PayloadWriter) -> Reply:
+        async with self._faulty(target):
+            item = self._storage.insert(target, writer.finish())
+            return json_reply(self._storage.resource(item))
+
+    async def _begin(self, call: Call, bucket: str) -> Reply:
+        metadata = await call.json()
+        target = _target(call, bucket, metadata, call.header(b"x-upload-content-type"))
+        self._storage.check_insert(target)
+        announced = call.header(b"x-upload-content-length")
+        total = number({"X-Upload-Content-Length": announced}, "X-Upload-Content-Length") if announced else None
+        session = self._storage.uploads.begin(target, total)
+        location = f"{call.base}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={session.id}"
+        headers = [(b"location", location.encode("latin-1")), (b"x-guploader-uploadid", session.id.encode())]
+        return Reply(200, headers)
+
+    async def _continue(self, call: Call, session: Session) -> Reply:
+        async with self._storage.uploads.lock(session):
+            session = self._storage.uploads.get(session.id)
+            if session.result:
+                await call.drain()
+                return Reply(200, [(b"content-type", JSON)], session.result)
+            place = content_range(call.header(b"content-range"))
+            total = place.total if place.total is not None else session.total
+            writer = self._storage.uploads.writer(session)
+            completes = place.completes(writer.persisted)
+            async with self._faulty(session.target) if completes else contextlib.nullcontext():
+                if place.start is not None:
+                    await _take_chunk(call, place, writer)
+                if not completes:
+                    return _incomplete(writer)
+                return self._complete(session, call, writer, total)
+
+    def _complete(self, session: Session, call: Call, writer: PayloadWriter, total: int | None) -> Reply:
+        uploads = self._storage.uploads
+        try:
+            if total is not None and writer.size != total:
+                raise invalid(f"The upload has {writer.size} bytes, {total} were announced.")
+            checksums = {**session.target.checksums, **_sent_hashes(call)}
+            target = msgspec.structs.replace(session.target, checksums=checksums)
+            item = self._storage.insert(target, writer.finish(), upload=session)
+        except StorageError:
+            uploads.cancel(session)
+            raise
+        return json_reply(self._storage.resource(item))
+
+    def _faulty(self, target: Target) -> Faulty:
+        return Faulty(self._storage.context, "storage.objects.insert", f"{target.bucket}/{target.name}")
+
+
+async def _take_chunk(call: Call, place: ContentRange, writer: PayloadWriter) -> None:
+    """Add a chunk to what has arrived; what the client sends again is skipped."""
+    start = place.start or 0
+    skip = writer.persisted - start
+    if skip < 0:
+        raise StorageError(
+            503,
+            f"Invalid request. According to the Content-Range header, the upload offset is {start} byte(s), which"
+            f" exceeds already uploaded size of {writer.persisted} byte(s).",
+        )
+    room = None if place.end is None else place.end - start + 1
+    taken = 0
+    try:
+        async for chunk in call.chunks():
+            taken += len(chunk)
+            if room is not None and taken > room:
+                raise invalid(f"The chunk has more than the {room} bytes that its Content-Range names.")
+            writer.write(chunk[skip:] if skip else chunk)
+            skip = max(0, skip - len(chunk))
+        if room is not None and taken < room:
+            raise invalid(f"The chunk has {taken} bytes, its Content-Range names {room}.")
+    except (StorageError, Disconnected):
+        writer.drop_tail()
+        raise
+    if place.total is None and place.end is not None:
+        writer.drop_tail()
+
+
+def _incomplete(writer: PayloadWriter) -> Reply:
+    """308: how many bytes are safe, nothing at all if none are."""
+    headers = [(b"range", b"bytes=0-%d" % (writer.persisted - 1))] if writer.persisted else []
+    return Reply(308, headers)
+
+
+def _target(call: Call, bucket: str, metadata: Mapping[str, Any], content_type: str | None) -> Target:
+    """Where an upload goes. The query's name wins over the metadata's, the metadata's type over the header's."""
+    name = call.query.get("name", metadata.get("name"))
+    if not isinstance(name, str):
+        raise required("name")
+    fields = resources.object_fields(metadata)
+    if content_type and not fields.get("contentType"):
+        fields.update(resources.object_fields({"contentType": content_type}))
+    if "contentEncoding" in call.query:
+        fields.update(resources.object_fields({"contentEncoding": call.query["contentEncoding"]}))
+    checksums = {kind: metadata[key] for kind, key in _HASH_FIELDS.items() if isinstance(metadata.get(key), str)}
+    storage_class = metadata.get("storageClass")
+    return Target(
+        bucket=bucket,
+        name=name,
+        fields=fields,
+        storage_class=storage_class if isinstance(storage_class, str) else None,
+        conditions=preconditions.from_query(call.query),
+        checksums={**checksums, **_sent_hashes(call)},
+    )
+
+
+def _sent_hashes(call: Call) -> dict[str, str]:
+    """The header `x-goog-hash: crc32c=...,md5=...`."""
+    hashes = {}
+    for part in (call.header(b"x-goog-hash") or "").split(","):
+        kind, separator, value = part.strip().partition("=")
+        if separator and kind in _HASH_FIELDS:
+            hashes[kind] = value
+    return hashes

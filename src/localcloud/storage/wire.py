@@ -1,0 +1,191 @@
+"""How does a request reach the handlers, and their reply the client?
+
+Plain ASGI without a request object: names come from the raw path, since a decoded one no longer says which slashes were
+part of a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from localcloud.context import Context
+from localcloud.faults import Fault
+from localcloud.storage.errors import StorageError, invalid
+
+MAX_JSON_BYTES = 2**20
+JSON = b"application/json; charset=UTF-8"
+Headers = list[tuple[bytes, bytes]]
+
+
+class Disconnected(Exception):
+    """The client went away before its request was complete."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One request. `service` is the first part of the path, `path` the rest, its segments decoded."""
+
+    method: str
+    service: str
+    path: tuple[str, ...]
+    query: dict[str, str]
+    headers: MutableMapping[bytes, bytes]
+    receive: Receive
+
+    def header(self, name: bytes) -> str | None:
+        """A request header, by its name in lower case."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def base(self) -> str:
+        """The address the client used."""
+        return f"http://{self.header(b'host') or 'localhost'}"
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises Disconnected."""
+        more = True
+        while more:
+            message = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            more = message.get("more_body", False)
+            if body := message.get("body", b""):
+                yield body
+
+    async def body(self, limit: int = MAX_JSON_BYTES) -> bytes:
+        """The whole body. Raises StorageError 413."""
+        parts, size = [], 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise StorageError(413, f"The request is larger than {limit} bytes.")
+            parts.append(chunk)
+        return b"".join(parts)
+
+    async def drain(self) -> None:
+        """Read the body and forget it."""
+        async for _ in self.chunks():
+            pass
+
+    async def json(self) -> dict[str, Any]:
+        """The body as a JSON object, {} if there is none. Raises StorageError 400, 413."""
+        return json_object(await self.body())
+
+
+@dataclass(slots=True)
+class Reply:
+    """A response; a body too large for memory is an iterator."""
+
+    status: int = 200
+    headers: Headers = field(default_factory=list)
+    body: bytes | Iterator[bytes] = b""
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Raises StorageError 400."""
+    if not data.strip():
+        return {}
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StorageError(400, f"Parse Error: {error}", reason="parseError") from error
+
+
+def json_reply(value: object, status: int = 200) -> Reply:
+    """A value as JSON."""
+    return Reply(status, [(b"content-type", JSON)], msgspec.json.encode(value))
+
+
+def error_reply(error: StorageError) -> Reply:
+    """An error as JSON."""
+    if error.status == 304:
+        return Reply(304)
+    return Reply(error.status, [(b"content-type", JSON)], error.body())
+
+
+def split_path(raw: bytes) -> tuple[str, tuple[str, ...]]:
+    """Service and segments: `/upload/storage/v1/b/x/o` is ("upload", ("b", "x", "o")). Raises StorageError 400."""
+    first, _, rest = raw.lstrip(b"/").partition(b"/")
+    if first != b"storage":
+        rest = rest.partition(b"/")[2]
+    segments = rest.partition(b"/")[2].split(b"/")
+    try:
+        return first.decode(), tuple(unquote_to_bytes(segment).decode() for segment in segments)
+    except UnicodeDecodeError as error:
+        raise invalid("Invalid URL: a name in it is not valid UTF-8.") from error
+
+
+def split_query(raw: bytes) -> dict[str, str]:
+    """Parameters of a query string, the last of each name. Raises StorageError 400."""
+    if not raw:
+        return {}
+    try:
+        return dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict"))
+    except ValueError as error:
+        raise invalid("Invalid query string: it is not valid UTF-8.") from error
+
+
+async def serve(handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one HTTP request."""
+    try:
+        service, path = split_path(scope["raw_path"])
+        query = split_query(scope["query_string"])
+        reply = await handler(Call(scope["method"], service, path, query, dict(scope["headers"]), receive))
+    except StorageError as error:
+        reply = error_reply(error)
+    except Disconnected:
+        return
+    await _respond(reply, send)
+
+
+async def _respond(reply: Reply, send: Send) -> None:
+    body = reply.body
+    if isinstance(body, bytes):
+        if reply.status not in (204, 304):
+            reply.headers.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+        await send({"type": "http.response.body", "body": body})
+        return
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    for block in body:
+        await send({"type": "http.response.body", "body": block, "more_body": True})
+        await asyncio.sleep(0)  # `send` returns at once while the client keeps up: let others have a turn
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Faulty:
+    """Around what a call does: takes the fault ordered for it, fails before or after, or waits."""
+
+    __slots__ = ("_call", "_context", "_fault", "_resource")
+
+    def __init__(self, context: Context, call: str, resource: str) -> None:
+        self._context, self._call, self._resource = context, call, resource
+        self._fault: Fault | None = None
+
+    async def __aenter__(self) -> None:
+        self._fault = self._context.faults.take(self._call, self._resource)
+        if self._fault is None:
+            return
+        if self._fault.action == "fail":
+            raise _failure(self._fault)
+        if self._fault.action == "delay":
+            await self._context.clock.sleep(self._fault.delay_s)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._fault is not None and self._fault.action == "fail_after":
+            raise _failure(self._fault)
+
+
+def _failure(fault: Fault) -> StorageError:
+    return StorageError(fault.status, f"Fault ordered for {fault.call}.")
