@@ -1,0 +1,198 @@
+"""How does a message become an HTTP request, and which answers acknowledge it?
+
+https://cloud.google.com/pubsub/docs/push
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from localcloud.context import Context
+from localcloud.pubsub.errors import shown
+from localcloud.pubsub.subscription import Delivery, Subscription
+
+ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
+MAX_IN_FLIGHT = 100  # requests of one subscription; the service begins lower and goes beyond
+CONNECT_TIMEOUT_S = 10.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PushRequest:
+    """What is POSTed; the Authorization header is added when it is sent."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Encoder = Callable[[Any, Delivery], PushRequest]  # subscription resource, delivery
+
+
+def encode(resource: Any, delivery: Delivery) -> PushRequest:
+    """The request as the subscription's push_config asks for it."""
+    config = resource.push_config
+    if config.HasField("no_wrapper"):
+        return _unwrapped(resource, delivery)
+    body: dict[str, object] = {"message": message_json(delivery.message), "subscription": resource.name}
+    if delivery.attempt:
+        body["deliveryAttempt"] = delivery.attempt
+    return PushRequest(config.push_endpoint, _HEADERS, json.dumps(body).encode())
+
+
+def message_json(message: Any) -> dict[str, object]:
+    """A PubsubMessage as push requests carry it: both spellings of id and time."""
+    published = message.publish_time.ToJsonString()
+    fields: dict[str, object] = {
+        "attributes": dict(message.attributes),
+        "data": base64.b64encode(message.data).decode(),
+        "messageId": message.message_id,
+        "message_id": message.message_id,
+        "publishTime": published,
+        "publish_time": published,
+    }
+    if message.ordering_key:
+        fields["orderingKey"] = message.ordering_key
+    return fields
+
+
+_HEADERS = {"Content-Type": "application/json", "From": "noreply@google.com", "User-Agent": "CloudPubSub-Google"}
+
+
+def _unwrapped(resource: Any, delivery: Delivery) -> PushRequest:
+    """https://cloud.google.com/pubsub/docs/payload-unwrapping"""
+    message = delivery.message
+    headers = {name: value for name, value in _HEADERS.items() if name != "Content-Type"}
+    if resource.push_config.no_wrapper.write_metadata:
+        headers["x-goog-pubsub-subscription-name"] = resource.name
+        headers["x-goog-pubsub-message-id"] = message.message_id
+        headers["x-goog-pubsub-publish-time"] = message.publish_time.ToJsonString()
+        if message.ordering_key:
+            headers["x-goog-pubsub-ordering-key"] = message.ordering_key
+        if delivery.attempt:
+            headers["x-goog-pubsub-delivery-attempt"] = str(delivery.attempt)
+        headers.update({k: v for k, v in message.attributes.items() if _fits_header(k) and _fits_header(v)})
+    return PushRequest(resource.push_config.push_endpoint, headers, message.data)
+
+
+def _fits_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()
+
+
+class Pusher:
+    """Pushes the messages of one subscription, at most MAX_IN_FLIGHT at a time, each as long as its lease lasts."""
+
+    def __init__(
+        self, context: Context, subscription: Subscription, session: aiohttp.ClientSession, encoder: Encoder
+    ) -> None:
+        self._context = context
+        self._subscription = subscription
+        self._session = session
+        self._encode = encoder
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pumping = False
+
+    def start(self) -> None:
+        """Push what there is and what comes."""
+        self._subscription.listeners.add(self._pump)
+        self._pump()
+
+    async def stop(self) -> None:
+        """Break off the requests that are open; their messages are delivered again."""
+        self._subscription.listeners.discard(self._pump)
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _pump(self) -> None:
+        if self._pumping:  # a message given up within `take` notifies its listeners
+            return
+        self._pumping = True
+        try:
+            while len(self._tasks) < MAX_IN_FLIGHT and not self._subscription.closed:
+                leased = _Lease()
+                deliveries = self._subscription.take(1, on_end=leased.ended)
+                if not deliveries:
+                    return
+                for delivery in deliveries:
+                    task = asyncio.get_running_loop().create_task(self._push(delivery))
+                    leased.tasks.append(task)
+                    self._tasks.add(task)
+                    task.add_done_callback(self._done)
+        finally:
+            self._pumping = False
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("%s: a push failed unexpectedly", self._subscription.name, exc_info=error)
+        if self._subscription.queue.leased < len(self._subscription.queue):
+            self._pump()
+
+    async def _push(self, delivery: Delivery) -> None:
+        answer = await self._answer(self._encode(self._subscription.resource, delivery))
+        if answer in ACKNOWLEDGING and not delivery.response_lost:
+            self._subscription.acknowledge([delivery.ack_id])
+            return
+        log.warning("%s: message %s was answered %s", self._subscription.name, delivery.message.message_id, answer)
+        self._subscription.extend([delivery.ack_id], 0)
+
+    async def _answer(self, request: PushRequest) -> int | str:
+        """The status code, or why there is none."""
+        headers = {**request.headers, **self._authorization(request.url)}
+        try:
+            try:
+                return await self._post(request, headers)
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                # The receiver closed a connection kept alive just as we used it: once more on a fresh one.
+                return await self._post(request, headers)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return f"not at all: {shown(str(error) or type(error).__name__)}"
+
+    async def _post(self, request: PushRequest, headers: Mapping[str, str]) -> int:
+        async with self._session.post(
+            request.url, data=request.body, headers=headers, allow_redirects=False
+        ) as response:
+            async for _ in response.content.iter_chunked(2**16):
+                pass  # read to the end, so that the connection can be used again
+            return response.status
+
+    def _authorization(self, url: str) -> dict[str, str]:
+        token = self._subscription.resource.push_config.oidc_token
+        if not token.service_account_email:
+            return {}
+        return {
+            "Authorization": f"Bearer {self._context.identity.mint(token.audience or url, token.service_account_email)}"
+        }
+
+
+class _Lease:
+    """The requests that one lease pays for; they end with it."""
+
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def ended(self, ran_out: bool) -> None:
+        if ran_out:
+            for task in self.tasks:
+                task.cancel()
+
+
+def new_session() -> aiohttp.ClientSession:
+    """The connections that pushes share; the lease is the only limit on how long an answer takes."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )

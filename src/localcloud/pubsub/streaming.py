@@ -1,0 +1,155 @@
+"""What does a subscriber that pulls get, and when must it wait?"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from google.pubsub_v1 import types
+
+from localcloud.pubsub.errors import InvalidArgument
+from localcloud.pubsub.resources import ACK_DEADLINE_S
+from localcloud.pubsub.subscription import Delivery, Subscription
+
+PULL_BYTES = 10 * 2**20  # of messages in one response; flow control of a stream may allow more in all
+_PER_RESPONSE = 1000
+
+_Received: Any = types.ReceivedMessage.pb()
+_Response: Any = types.StreamingPullResponse.pb()
+
+
+class Stream:
+    """One subscriber of a pull subscription: a single Pull, or a StreamingPull with its flow control."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+        self._lease_s: float | None = None
+        self._max_messages: float = float("inf")
+        self._max_bytes: float = float("inf")
+        self._messages = 0  # outstanding: leased through this stream
+        self._bytes = 0
+        self._changed = asyncio.Event()
+
+    @property
+    def closed(self) -> bool:
+        """Is the subscription gone?"""
+        return self._subscription.closed
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Have `changed` wake when there may be something to take."""
+        self._subscription.listeners.add(self._changed.set)
+        try:
+            yield
+        finally:
+            self._subscription.listeners.discard(self._changed.set)
+
+    async def changed(self, timeout_s: float) -> None:
+        """Wait for a change, at most `timeout_s` seconds of real time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+        self._changed.clear()
+
+    def take(self, limit: int, max_bytes: float = PULL_BYTES) -> list[Any]:
+        """Up to `limit` ReceivedMessages, leased."""
+        room = min(limit, self._max_messages - self._messages)
+        # A message larger than all of the room still goes out when nothing else is outstanding.
+        space = min(max_bytes, self._max_bytes - self._bytes) if self._messages else max_bytes
+        received: list[Any] = []
+        while len(received) < room and space > 0:
+            taken = self._take_one(space)
+            if not taken:
+                break
+            for delivery in taken:
+                received.append(_received(delivery))
+                space -= delivery.size
+                space = min(space, self._max_bytes - self._bytes)
+        return received
+
+    def _take_one(self, space: float) -> list[Delivery]:
+        share = _Share(self)
+        taken = self._subscription.take(1, lease_s=self._lease_s, max_bytes=space, on_end=share.ended)
+        if taken:
+            share.hold(taken[0].size)
+        if taken and taken[0].response_lost:
+            self._subscription.extend([taken[0].ack_id], 0)
+        return taken
+
+    def configure(self, first: Any) -> None:
+        """Take over the settings of a stream's first request. Raises InvalidArgument."""
+        self._lease_s = _stream_deadline(first.stream_ack_deadline_seconds)
+        if first.max_outstanding_messages > 0:
+            self._max_messages = first.max_outstanding_messages
+        if first.max_outstanding_bytes > 0:
+            self._max_bytes = first.max_outstanding_bytes
+
+    async def run(self, requests: AsyncIterator[Any], write: Callable[[Any], Awaitable[None]]) -> None:
+        """Send messages and take acknowledgements until the client or the subscription ends."""
+        reader = asyncio.ensure_future(self._read(requests))
+        reader.add_done_callback(lambda _: self._changed.set())
+        try:
+            with self.listening():
+                while not self.closed and not reader.done():
+                    self._changed.clear()
+                    received = self.take(_PER_RESPONSE)
+                    if received:
+                        await write(_Response(received_messages=received))
+                    else:
+                        await self._changed.wait()
+            if reader.done():
+                reader.result()
+        finally:
+            reader.cancel()
+
+    async def _read(self, requests: AsyncIterator[Any]) -> None:
+        async for request in requests:
+            if request.stream_ack_deadline_seconds:
+                self._lease_s = _stream_deadline(request.stream_ack_deadline_seconds)
+            self._modify(request.modify_deadline_ack_ids, request.modify_deadline_seconds)
+            if request.ack_ids:
+                self._subscription.acknowledge(request.ack_ids)
+
+    def _modify(self, ack_ids: Sequence[str], seconds: Sequence[int]) -> None:
+        if len(ack_ids) != len(seconds):
+            raise InvalidArgument("modify_deadline_ack_ids and modify_deadline_seconds differ in length")
+        for ack_id, deadline in zip(ack_ids, seconds, strict=True):
+            self._subscription.extend([ack_id], deadline)
+
+    def _outstanding(self, messages: int, size: int) -> None:
+        was_full = self._messages >= self._max_messages or self._bytes >= self._max_bytes
+        self._messages += messages
+        self._bytes += size
+        if was_full:
+            self._changed.set()
+
+
+class _Share:
+    """What one leased message takes of its stream's flow control."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._size: int | None = None
+
+    def hold(self, size: int) -> None:
+        self._size = size
+        self._stream._outstanding(1, size)
+
+    def ended(self, ran_out: bool) -> None:
+        if self._size is not None:
+            self._stream._outstanding(-1, -self._size)
+            self._size = None
+
+
+def _stream_deadline(seconds: int) -> float:
+    if not ACK_DEADLINE_S[0] <= seconds <= ACK_DEADLINE_S[1]:
+        raise InvalidArgument(f"stream_ack_deadline_seconds is {seconds}; expected 10 to 600")
+    return float(seconds)
+
+
+def _received(delivery: Delivery) -> Any:
+    return _Received(message=delivery.message, ack_id=delivery.ack_id, delivery_attempt=delivery.attempt)
