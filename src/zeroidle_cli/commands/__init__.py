@@ -1,0 +1,1 @@
+"""One command a file; each is `options -> connection -> what it prints`."""

@@ -1,0 +1,90 @@
+"""zeroidle show: everything the ledger says of one job."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.table import Table
+
+from zeroidle.contracts.records import Job
+from zeroidle_cli import project
+from zeroidle_cli.connection import connect
+from zeroidle_cli.ledger import Ledger
+from zeroidle_cli.options import JobArgument, JsonOption, StateOption
+from zeroidle_cli.output import STATE_STYLES, age, duration, escape, moment, out, print_json, usd
+
+
+def show(job_id: JobArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show one job: its state, stages, what its services reported, and the reason if it failed."""
+    with connect(project.find(), state) as connection:
+        ledger = Ledger(connection)
+        job = ledger.get(job_id)
+        reports = list(ledger.reports(job.job_id))
+        folder = ledger.result_folder(job)
+        active = ledger.is_active(job.job_id)
+    place = f"gs://{folder.bucket}/{folder.prefix}/" if folder else None
+    if as_json:
+        print_json({"job": job, "reports": reports, "result": place, "looked_after": active})
+        return
+    _print(job, reports, place)
+
+
+def _print(job: Job, reports: list[dict[str, Any]], place: str | None) -> None:
+    style = STATE_STYLES[job.state.value]
+    reason = f"  {job.reason.value}" if job.reason else ""
+    out.print(f"[bold]{job.job_id}[/]  [{style}]{job.state.value}[/]{reason}")
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(job, place):
+        facts.add_row(f"[dim]{name}[/]", escape(value))
+    for report in reports:
+        facts.add_row(f"[dim]{escape(report['operation'])}[/]", escape(_report(report["data"])))
+    out.print(facts)
+    if job.stages:
+        out.print(_stages(job))
+    if job.failure is not None:
+        out.print(f"\n{job.failure.code}: {job.failure.message}", markup=False, soft_wrap=True)
+        for line in filter(None, (job.failure.hint, job.reason.advice if job.reason else "")):
+            out.print(line, markup=False, soft_wrap=True)
+    for attempt in job.history:
+        ended = f"attempt {attempt.number} ended {moment(attempt.ended_at)}"
+        out.print(f"{ended}: {attempt.reason.value} {attempt.failure.message}", markup=False, soft_wrap=True)
+    out.print(
+        f"\n[dim]zeroidle logs {job.job_id}" + (f"\nzeroidle results {job.job_id} --open[/]" if job.result else "[/]")
+    )
+
+
+def _facts(job: Job, place: str | None) -> list[tuple[str, str]]:
+    now = time.time()
+    rows = [("started", f"{moment(job.created_at)}, {age(now - job.created_at)}")]
+    if job.run is not None:
+        source = job.run.input
+        rows.append(("input", f"gs://{source.bucket}/{source.name}#{source.generation}"))
+        if job.run.model is not None:
+            rows.append(("model", "@".join(filter(None, (job.run.model.name, job.run.model.version)))))
+    rows.append(("took" if job.finished_at else "so far", duration((job.finished_at or now) - job.created_at)))
+    if job.attempt > 1:
+        rows.append(("attempt", str(job.attempt)))
+    if job.deadline_at is not None:
+        rows.append(("deadline", moment(job.deadline_at)))
+    if job.progress is not None and job.progress.total:
+        rows.append(("progress", f"{job.progress.done:,} of {job.progress.total:,} {job.progress.unit}"))
+    if job.cost_usd:
+        rows.append(("cost", f"about {usd(job.cost_usd)} in the cloud"))
+    if place is not None:
+        rows.append(("result" if job.result else "error", place))
+    return rows
+
+
+def _report(data: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in data.items() if value not in (None, ""))
+
+
+def _stages(job: Job) -> Table:
+    table = Table(box=None, padding=(0, 2), show_edge=False)
+    for column in ("STAGE", "TOOK", "AT WORK"):
+        table.add_column(column, justify="left" if column == "STAGE" else "right")
+    for stage in job.stages:
+        took = duration(stage.finished_at - stage.started_at) if stage.finished_at else "running"
+        table.add_row(stage.name, took, duration(stage.busy_s))
+    return table

@@ -1,0 +1,83 @@
+"""zeroidle up: run the local cloud until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from localcloud.cloud import LocalCloud
+from zeroidle_cli import project
+from zeroidle_cli.connection import serve
+from zeroidle_cli.options import JsonOption, StateOption
+from zeroidle_cli.output import err, escape, out, print_json
+from zeroidle_cli.project import Project
+
+HTTP_PORT, GRPC_PORT = 9000, 9001
+WATCH_S = 0.5
+
+
+def up(
+    state: StateOption = None,
+    http_port: Annotated[
+        int, typer.Option(help="Port of storage, services and the admin API; 0 takes a free one.")
+    ] = HTTP_PORT,
+    grpc_port: Annotated[int, typer.Option(help="Port of Pub/Sub and Workflows; 0 takes a free one.")] = GRPC_PORT,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the local cloud until Ctrl-C.
+
+    Prints the endpoints, the buckets and the environment that points Google's client libraries here. Upload to the
+    input bucket with any of them, or with `zeroidle run`. Everything in the state directory is there again next time.
+    """
+    here = project.find()
+    folder = (state or here.default_state).resolve()
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with serve(here, folder, http_port=http_port, grpc_port=grpc_port) as cloud:
+        told = _told(here, cloud, folder)
+        if as_json:
+            print_json(told)
+        else:
+            _print(told)
+        _watch(cloud, ended)
+    err.print("Stopped. Nothing is left running.")
+
+
+def _told(here: Project, cloud: LocalCloud, state: Path) -> dict[str, Any]:
+    return {
+        "http": cloud.http_url,
+        "grpc": cloud.grpc_address,
+        "state": str(state),
+        "buckets": {key: here.bucket(key) for key in here.bundle.buckets},
+        "topics": sorted(here.bundle.topics),
+        "environment": cloud.environment(),
+    }
+
+
+def _print(told: dict[str, Any]) -> None:
+    out.print(f"[bold]zeroidle[/] local cloud at [bold]{told['http']}[/], gRPC {told['grpc']}")
+    out.print(f"state   {escape(told['state'])}", soft_wrap=True)
+    for key, name in told["buckets"].items():
+        out.print(f"bucket  {key:<7} gs://{name}")
+    out.print(f"topics  {', '.join(told['topics'])}", soft_wrap=True)
+    out.print("\nPoint Google's client libraries here:")
+    for name, value in told["environment"].items():
+        out.print(f"  export {name}={value}", soft_wrap=True)
+    out.print("\nTry it in another terminal:\n  zeroidle run examples/reviews.jsonl\nCtrl-C ends it.\n")
+
+
+def _watch(cloud: LocalCloud, ended: threading.Event) -> None:
+    """Say which instances come and go."""
+    seen: dict[tuple[str, str], str] = {}
+    while not ended.wait(WATCH_S):
+        now = {(i["service"], i["instance"]): i["phase"] for i in cloud.call(cloud.run.describe)}
+        for key in now.keys() | seen.keys():
+            phase = now.get(key, "gone")
+            if seen.get(key) != phase:
+                err.print(f"[dim]{key[0]} {key[1]}: {phase}[/]")
+        seen = now

@@ -1,0 +1,101 @@
+"""How does the bundle run on one machine? As buckets, triggers, functions, services and workflows of the local cloud."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from localcloud.scheduler.state import Schedule
+from localcloud.workflows.state import WorkflowSpec
+
+from localcloud.cloud import Deployment, LocalCloud
+from localcloud.eventarc.state import Trigger
+from localcloud.run.state import ServiceSpec
+from zeroidle import bundle
+from zeroidle.contracts import names
+from zeroidle.http import READY_PATH
+from zeroidle_cli.project import Project
+
+FINALIZED = "google.cloud.storage.object.v1.finalized"
+MESSAGE = "google.cloud.pubsub.topic.v1.messagePublished"
+SERVICE_ACCOUNT = "zeroidle"
+BACKOFF_S = (1.0, 60.0)  # between deliveries of an event; in the cloud 10 s to 600 s
+IDLE_S = 300.0  # until an instance without requests ends; in the cloud up to 15 minutes
+
+
+def local(project: Project, cloud: LocalCloud) -> Deployment:
+    """What to deploy to `cloud`, sized for this machine."""
+    deployed = project.bundle
+    environment = {**cloud.environment(), "ZEROIDLE_BUNDLE": str(project.root / bundle.FILE_NAME)}
+    functions = [_function(project, name, spec, environment) for name, spec in deployed.functions.items()]
+    services = [_service(project, name, spec, environment) for name, spec in deployed.services.items()]
+    return Deployment(
+        buckets=tuple(project.bucket(key) for key in deployed.buckets),
+        topics=tuple(deployed.topics),
+        triggers=tuple(_trigger(project, name, spec) for name, spec in deployed.functions.items()),
+        services=(*functions, *services),
+        workflows=tuple(_workflow(project, name, spec, cloud) for name, spec in deployed.workflows.items()),
+        schedules=tuple(Schedule(name, spec.every_s, spec.topic) for name, spec in deployed.schedules.items()),
+    )
+
+
+def _function(project: Project, name: str, spec: bundle.Function, environment: Mapping[str, str]) -> ServiceSpec:
+    source = str(project.root / "functions" / "main.py")
+    return ServiceSpec(
+        name=names.resource_name(name),
+        command=(sys.executable, "-m", "functions_framework", "--source", source, "--target", name),
+        env={**environment, "THREADS": str(spec.concurrency), "ZEROIDLE_REGION": project.region},
+        cwd=project.root,
+        concurrency=spec.concurrency,
+        max_instances=1,
+        timeout_s=spec.timeout_s,
+        idle_s=IDLE_S,
+    )
+
+
+def _service(project: Project, name: str, spec: bundle.Service, environment: Mapping[str, str]) -> ServiceSpec:
+    models = {"MODEL_BUCKET": project.bucket("models"), "DEFAULT_MODEL": project.bundle.default_model}
+    # One process per instance and one instance per service: two that compute at once only share the same cores.
+    return ServiceSpec(
+        name=names.resource_name(name),
+        command=(sys.executable, "-m", f"{spec.source.replace('/', '.')}.app"),
+        env={**environment, **(models if spec.reads_models else {}), "CPU_LIMIT": str(_cores())},
+        cwd=project.root,
+        concurrency=spec.concurrency,
+        max_instances=1,
+        timeout_s=spec.timeout_s,
+        idle_s=IDLE_S,
+        health_path=READY_PATH,
+    )
+
+
+def _trigger(project: Project, name: str, spec: bundle.Function) -> Trigger:
+    if spec.trigger.bucket is not None:
+        event_type, filters = FINALIZED, {"bucket": project.bucket(spec.trigger.bucket)}
+    else:
+        event_type, filters = MESSAGE, {"topic": spec.trigger.topic or ""}
+    return Trigger(
+        name=name.replace("_", "-"),
+        event_type=event_type,
+        filters=filters,
+        service=names.resource_name(name),
+        service_account=SERVICE_ACCOUNT,
+        backoff_s=BACKOFF_S,
+    )
+
+
+def _workflow(project: Project, name: str, spec: bundle.Workflow, cloud: LocalCloud) -> WorkflowSpec:
+    addresses = {
+        variable: cloud.context.service_url(names.resource_name(service)) for variable, service in spec.services.items()
+    }
+    return WorkflowSpec(
+        name=names.resource_name(name),
+        source=(project.root / spec.source).read_text(encoding="utf-8"),
+        env=addresses,
+        service_account=SERVICE_ACCOUNT,
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
