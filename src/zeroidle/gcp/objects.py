@@ -35,6 +35,11 @@ class GoogleObjects:
         self._client = client
         self._new_token = new_token
 
+    @classmethod
+    def connect(cls) -> GoogleObjects:
+        """With the project, credentials and endpoint of the environment."""
+        return cls(storage.Client())
+
     def stat(self, ref: ObjectRef) -> ObjectInfo | None:
         """The object's metadata, or None."""
         with _translated(ref):

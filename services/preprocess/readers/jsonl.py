@@ -1,0 +1,111 @@
+"""How is JSON Lines read: one object a line?
+
+The hot path of the service. A block of lines is decoded by msgspec into structs that hold the wanted fields only; what
+the others contain is skipped, not built. A block with any bad line is judged line by line instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from services.preprocess.encoding import encoding_of
+from services.preprocess.fields import Fields, choose_fields
+from services.preprocess.lines import line_blocks, sample_lines
+from services.preprocess.records import MAX_RECORD_BYTES, Batch, Collector, Reading, as_text
+from services.preprocess.source import Source
+from zeroidle.errors import printable
+
+SAMPLE_RECORDS = 200
+# UnicodeDecodeError for a text that is not UTF-8, RecursionError for one nested thousands deep.
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+Plain = str | int | float | bool | None
+
+
+def read(source: Source) -> Reading:
+    """The records of a file of JSON objects, one a line; blank lines are skipped."""
+    sample = map(as_object, sample_lines(source.head, source.is_whole, SAMPLE_RECORDS))
+    fields = choose_fields([record for record in sample if record], source.options)
+    return Reading("jsonl", fields, _batches(source, fields), encoding_of(source.head))
+
+
+def as_object(line: bytes) -> dict[str, object] | None:
+    """The line as a JSON object, or None."""
+    try:
+        return msgspec.json.decode(line, type=dict[str, object])
+    except DECODE_ERRORS:
+        return None
+
+
+def _batches(source: Source, fields: Fields) -> Iterator[Batch]:
+    decode = msgspec.json.Decoder(_record_type(fields)).decode
+    row = 0
+    for first, lines in line_blocks(source):
+        batch = _all_good(decode, fields, first, row, lines)
+        if batch is None:
+            batch = _one_by_one(decode, fields, first, row, lines)
+        row += len(batch)
+        yield batch
+
+
+def _record_type(fields: Fields) -> type[Any]:
+    members: list[tuple[str, Any, Any]] = [("text", str, msgspec.field(name=fields.text))]
+    if fields.id:
+        members.append(("id", Plain, msgspec.field(name=fields.id, default=None)))
+    if fields.label:
+        members.append(("label", Plain, msgspec.field(name=fields.label, default=None)))
+    return msgspec.defstruct("Record", members, gc=False)
+
+
+def _all_good(decode: Any, fields: Fields, first: int, row: int, lines: list[bytes]) -> Batch | None:
+    """The block as a batch, or None if any of its lines is not a valid record."""
+    try:
+        records = [decode(line) for line in lines]
+    except DECODE_ERRORS:
+        return None
+    texts = [record.text for record in records]
+    if not all(map(str.strip, texts)) or max(map(len, lines)) > MAX_RECORD_BYTES:
+        return None
+    rows = range(row, row + len(lines))
+    ids = list(map(str, rows))
+    if fields.id:
+        ids = [as_text(record.id) or number for record, number in zip(records, ids, strict=True)]
+    labels: list[str | None] = [None] * len(lines)
+    if fields.label:
+        labels = [as_text(record.label) for record in records]
+    return Batch(list(rows), list(range(first, first + len(lines))), ids, texts, labels)
+
+
+def _one_by_one(decode: Any, fields: Fields, first: int, row: int, lines: list[bytes]) -> Batch:
+    collector = Collector(fields, row)
+    for number, line in enumerate(lines, first):
+        if len(line) > MAX_RECORD_BYTES:
+            collector.reject_oversize(number, line)
+        elif line.strip():
+            _judge(collector, decode, fields, number, line)
+    return collector.drain()
+
+
+def _judge(collector: Collector, decode: Any, fields: Fields, number: int, line: bytes) -> None:
+    try:
+        record = decode(line)
+    except DECODE_ERRORS:
+        try:
+            collector.take(number, msgspec.json.decode(line), line)  # it is JSON: say what of its shape is wrong
+        except DECODE_ERRORS as error:
+            collector.reject(number, *_why_not_json(line, error), line)
+    else:
+        id_ = record.id if fields.id else None
+        collector.add(number, record.text, id_, record.label if fields.label else None, line)
+
+
+def _why_not_json(line: bytes, error: Exception) -> tuple[str, str]:
+    try:
+        line.decode()
+    except UnicodeDecodeError as problem:
+        return "INVALID_UTF8", f"not UTF-8 at byte {problem.start + 1} of the line: 0x{line[problem.start]:02x}"
+    if isinstance(error, RecursionError):
+        return "MALFORMED_JSON", "nested too deeply"
+    return "MALFORMED_JSON", printable(str(error), 200)
