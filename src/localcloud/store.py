@@ -34,7 +34,7 @@ class Store:
         Raises:
             StateInUse: another process holds the directory.
         """
-        self._temporary = directory is None
+        self.is_temporary = directory is None
         self.directory = Path(tempfile.mkdtemp(prefix="localcloud-")) if directory is None else directory
         self.blobs = self.directory / "blobs"
         self.blobs.mkdir(parents=True, exist_ok=True)
@@ -142,7 +142,7 @@ class Store:
         """Let go of the directory; a temporary one is removed."""
         self._db.close()
         os.close(self._lock)
-        if self._temporary:
+        if self.is_temporary:
             shutil.rmtree(self.directory, ignore_errors=True)
 
 

@@ -1,0 +1,183 @@
+"""Where does a call enter the local cloud? One HTTP port and one gRPC port, both on the loopback interface only.
+
+The sockets are bound before anything is served, so that every service can be told the addresses. Requests must name a
+loopback host: a web page that has its own name point to 127.0.0.1 (DNS rebinding), or that posts here from elsewhere,
+is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import ipaddress
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
+
+import grpc
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+HOST = "127.0.0.1"
+MAX_MESSAGE_BYTES = 20 * 2**20  # Pub/Sub takes 10 MB, and the client batches
+QUICK_SHUTDOWN_S = 1
+STARTED_POLL_S = 0.005
+
+_STATUS = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 405: "UNIMPLEMENTED"}
+
+log = logging.getLogger(__name__)
+
+
+class PortInUse(Exception):
+    """Another program listens on the port; the message names it."""
+
+
+class Gateway:
+    """Both servers. Make it on the loop that is to run it; the sockets are bound from then on."""
+
+    def __init__(self, http_port: int = 0, grpc_port: int = 0) -> None:
+        """Port 0 takes any free one.
+
+        Raises:
+            PortInUse: a port given is taken.
+        """
+        self._socket = _bind(http_port)
+        self.http_port = int(self._socket.getsockname()[1])
+        self.http_url = f"http://{HOST}:{self.http_port}"
+        self._grpc = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),  # two local clouds must not share a port
+            ]
+        )
+        try:
+            self.grpc_port = int(self._grpc.add_insecure_port(f"{HOST}:{grpc_port}"))
+        except RuntimeError as error:
+            self._socket.close()
+            raise PortInUse(f"gRPC port {grpc_port} is in use by another program; choose another one or 0") from error
+        self.grpc_address = f"{HOST}:{self.grpc_port}"
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self, routes: Sequence[BaseRoute], grpc_handlers: Sequence[grpc.GenericRpcHandler] = ()) -> None:
+        """Serve; returns once both ports answer."""
+        self._server = _Server(
+            uvicorn.Config(
+                application(routes),
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                # Answers of the instances pass unchanged, with the headers they came with.
+                server_header=False,
+                date_header=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=QUICK_SHUTDOWN_S,
+            )
+        )
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        self._grpc.add_generic_rpc_handlers(tuple(grpc_handlers))
+        await self._grpc.start()
+        while not self._server.started:
+            if self._serving.done():
+                self._serving.result()
+                raise RuntimeError("the HTTP server ended while it started")
+            await asyncio.sleep(STARTED_POLL_S)
+
+    async def stop(self) -> None:
+        """Close both ports; what is still being answered gets a second."""
+        stopping = asyncio.ensure_future(self._grpc.stop(QUICK_SHUTDOWN_S))
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+        await stopping
+        self._socket.close()
+
+
+def application(routes: Sequence[BaseRoute]) -> ASGIApp:
+    """All routes behind the check of the host, with Google's JSON errors for what none of them knows."""
+    app = Starlette(routes=list(routes), exception_handlers={HTTPException: _refused, Exception: _failed})
+    app.router.redirect_slashes = False  # no Google API answers with a redirect
+    return _LoopbackOnly(app)
+
+
+def error(code: int, message: str) -> Response:
+    """An error in the form of Google's JSON APIs: https://cloud.google.com/apis/design/errors"""
+    body = {"error": {"code": code, "message": message, "status": _STATUS.get(code, "INTERNAL")}}
+    return Response(msgspec.json.encode(body), code, media_type="application/json")
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the business of whoever runs the local cloud."""
+        yield
+
+
+class _LoopbackOnly:
+    """Lets requests through that were sent to this machine by a program of this machine."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host, origin = b"", b""
+        for key, value in scope.get("headers", ()):
+            if key == b"host":
+                host = value
+            elif key == b"origin":
+                origin = value
+        if not _is_loopback(host):
+            await error(403, f"The Host header is {_shown(host)}; this server answers to {HOST} and localhost.")(
+                scope, receive, send
+            )
+        elif origin and not _is_loopback(origin.partition(b"://")[2]):
+            await error(403, f"Requests from web pages of {_shown(origin)} are refused.")(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+@functools.lru_cache(maxsize=128)
+def _is_loopback(authority: bytes) -> bool:
+    """Whether `host[:port]` means this machine by a name that nobody else can give it."""
+    try:
+        name = urlsplit("//" + authority.decode("ascii")).hostname or ""
+        return name == "localhost" or name.endswith(".localhost") or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _shown(value: bytes) -> str:
+    return repr(value.decode("latin-1")[:80])
+
+
+def _bind(port: int) -> socket.socket:
+    bound = socket.socket()
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((HOST, port))
+    except OSError as failure:
+        bound.close()
+        raise PortInUse(f"HTTP port {port} cannot be used ({failure.strerror}); choose another one or 0") from failure
+    return bound
+
+
+async def _refused(request: Request, exception: Exception) -> Response:
+    assert isinstance(exception, HTTPException)  # noqa: S101  # registered for this type only
+    where = f"{request.method} {request.url.path}"
+    return error(exception.status_code, f"{where[:200]!r}: {exception.detail}.")
+
+
+async def _failed(request: Request, exception: Exception) -> Response:
+    log.error("unhandled error at %s %s", request.method, request.url.path, exc_info=exception)
+    return error(500, "Internal error encountered. The log of the local cloud has the details.")

@@ -1,0 +1,80 @@
+"""What does Cloud Run answer when a request does not get an answer from the service?
+
+https://cloud.google.com/run/docs/troubleshooting
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class RunError(Exception):
+    """Base of all refusals, answered as Google's JSON error. `hint` says what to do next."""
+
+    code = 500
+    status = "INTERNAL"
+
+    def __init__(self, message: str, *, hint: str = "", headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.headers = headers or {}
+
+    def body(self) -> bytes:
+        """The error as JSON."""
+        error: dict[str, object] = {"code": self.code, "message": self.message, "status": self.status}
+        if self.hint:
+            error["hint"] = self.hint
+        return msgspec.json.encode({"error": error})
+
+
+class Unauthenticated(RunError):
+    """The identity token is not valid for this service."""
+
+    code, status = 401, "UNAUTHENTICATED"
+
+
+class Forbidden(RunError):
+    """The service is private and the request carries no identity."""
+
+    code, status = 403, "PERMISSION_DENIED"
+
+
+class NoSuchService(RunError):
+    """Nothing is deployed under this name."""
+
+    code, status = 404, "NOT_FOUND"
+
+
+class RequestTooLarge(RunError):
+    """The body is larger than Cloud Run accepts."""
+
+    code, status = 413, "INVALID_ARGUMENT"
+
+
+class NoInstance(RunError):
+    """All instances are full, no more may start, and the queue is full."""
+
+    code, status = 429, "RESOURCE_EXHAUSTED"
+
+
+class InstanceFailed(RunError):
+    """The instance did not start, or died with the request."""
+
+    code, status = 503, "UNAVAILABLE"
+
+
+class RequestTimeout(RunError):
+    """The service took longer than its request time limit."""
+
+    code, status = 504, "DEADLINE_EXCEEDED"
+
+
+class Injected(RunError):
+    """A fault ordered through `localcloud.faults`."""
+
+    status = "UNAVAILABLE"
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"injected fault: {code}")
+        self.code = code

@@ -1,0 +1,99 @@
+"""Which instance takes a request, when does another one start, and when does one stop? Rules without processes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+FIRST_BACKOFF_S = 1.0
+LONGEST_BACKOFF_S = 60.0
+ROUNDING_S = 1e-3  # epoch seconds as floats are good to a microsecond
+# https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.services/create
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?")
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """What is deployed: a command that serves HTTP on `$PORT`, and how far it scales.
+
+    `timeout_s` (of a request, waiting included) and `idle_s` are virtual time; `startup_timeout_s` is real time, as a
+    process takes real time to start. Without `health_path` an instance is ready once it accepts connections, with it
+    once that path answers 200. `max_queue` is how many requests may wait for an instance.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path = field(default_factory=Path.cwd)
+    concurrency: int = 80
+    max_instances: int = 1
+    min_instances: int = 0
+    timeout_s: float = 300.0
+    startup_timeout_s: float = 240.0
+    idle_s: float = 900.0
+    public: bool = False
+    health_path: str | None = None
+    max_queue: int = 1000
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"service name is {self.name!r}; expected {_NAME.pattern}")
+        if not self.command:
+            raise ValueError(f"service {self.name}: command is empty")
+        if self.concurrency < 1 or self.max_instances < 1:
+            raise ValueError(f"service {self.name}: concurrency and max_instances must be at least 1")
+        if not 0 <= self.min_instances <= self.max_instances:
+            raise ValueError(
+                f"service {self.name}: min_instances is {self.min_instances};"
+                f" expected 0 to max_instances ({self.max_instances})"
+            )
+        if self.health_path is not None and not self.health_path.startswith("/"):
+            raise ValueError(f"service {self.name}: health_path is {self.health_path!r}; expected it to start with /")
+
+
+class Slot(Protocol):
+    """What the rules see of an instance."""
+
+    @property
+    def is_open(self) -> bool:
+        """Ready, of the current revision and not stopping: it may take requests."""
+
+    @property
+    def active(self) -> int:
+        """Requests it works on."""
+
+
+S = TypeVar("S", bound=Slot)
+
+
+def choose(instances: Iterable[S], concurrency: int) -> S | None:
+    """The instance that takes the next request, or None if none has room.
+
+    The least busy one; of equals the oldest, so that the younger ones fall idle when there is little to do.
+    """
+    with_room = [instance for instance in instances if instance.is_open and instance.active < concurrency]
+    return min(with_room, key=lambda instance: instance.active, default=None)
+
+
+def instances_to_start(spec: ServiceSpec, *, live: int, starting: int, waiting: int) -> int:
+    """How many instances to start now, when `live` ones (of them `starting`) exist and `waiting` requests queue.
+
+    Those that start already will take `concurrency` requests each; every further request adds to the demand.
+    """
+    unserved = max(0, waiting - starting * spec.concurrency)
+    wanted = max(live + math.ceil(unserved / spec.concurrency), spec.min_instances)
+    return max(0, min(wanted, spec.max_instances) - live)
+
+
+def may_stop(spec: ServiceSpec, *, live: int, active: int, idle_for_s: float) -> bool:
+    """Whether an instance that has had `active` requests and nothing to do for `idle_for_s` seconds may be stopped."""
+    return active == 0 and idle_for_s >= spec.idle_s - ROUNDING_S and live > spec.min_instances
+
+
+def start_backoff(failures: int) -> float:
+    """Seconds until the next attempt after this many failed starts in a row."""
+    return min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, 30))
