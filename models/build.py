@@ -4,8 +4,9 @@
 
 It merges the adapter that is in git into the encoder that lies in site-packages, writes the result as a plain
 Hugging Face text-classification directory, ``<out>/sentiment-minilm/1/``, and measures its accuracy on the labelled
-sentences of ``examples/``, into ``accuracy.json`` beside the weights. It needs no network, writes the same bytes
-every time, and does nothing when the directory is up to date.
+sentences of ``examples/`` with the inference service's own code. Beside the model's files lie ``accuracy.json``,
+which ``zeroidle models add`` reads, and ``build.json``: what it was built from. It needs no network, writes the same
+bytes every time, and does nothing when the directory is up to date.
 """
 
 import argparse
@@ -23,6 +24,9 @@ from models.vader import LABELS
 NAME, VERSION = "sentiment-minilm", "1"
 RECIPE = 1  # to be raised when the same adapter is to be built differently
 
+BATCH = 128  # sentences at a time
+ACCURACY, RECORD = "accuracy.json", "build.json"
+
 _HERE = Path(__file__).parent
 ADAPTER = _HERE / NAME / "adapter.safetensors"
 EXAMPLES = _HERE.parent / "examples" / "reviews.jsonl"
@@ -33,48 +37,46 @@ Json = dict[str, Any]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m models.build", description="Build the default model.")
     parser.add_argument("--out", type=Path, default=Path("build/models"), help="default: %(default)s")
+    target = parser.parse_args(arguments).out / NAME / VERSION
     try:
-        directory, accuracy, built = build(parser.parse_args(arguments).out)
+        built = build(target)
     except EncoderError as error:
         sys.exit(f"{NAME}: {error}")
-    state = "built" if built else "up to date"
-    sys.stdout.write(
-        f"{directory} is {state}; accuracy {accuracy['accuracy']:.4f} "
-        f"on {accuracy['records']} sentences held out of training\n"
-    )
+    accuracy = ", ".join(f"{name} {share:.4f}" for name, share in _read_json(target / ACCURACY).items())
+    sys.stdout.write(f"{target} is {'built' if built else 'up to date'}; accuracy on {accuracy}\n")
 
 
-def build(out: Path) -> tuple[Path, Json, bool]:
-    """Return the model's directory, its accuracy record, and whether it had to be built.
+def build(target: Path) -> bool:
+    """Build the model into the directory `target`; False when it was up to date.
 
     Raises EncoderError when the encoder is missing or is not the one that the adapter belongs to, and AdapterError
     when the adapter does not fit it.
     """
-    target = out / NAME / VERSION
-    if (accuracy := current_accuracy(target)) is not None:
-        return target, accuracy, False
+    if is_current(target):
+        return False
     # A half-built directory never has the model's name, whenever this is interrupted.
-    staging = target.with_name(f".{VERSION}.partial")
+    staging = target.with_name(f".{target.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     assemble(encoder_directory(), ADAPTER, staging)
-    accuracy = measure(staging)
-    _write_json(staging / "accuracy.json", accuracy)
+    _write_json(staging / ACCURACY, measure(staging))
+    _write_json(staging / RECORD, {"inputs": inputs(), "outputs": hashes(staging)})
     shutil.rmtree(target, ignore_errors=True)
     staging.rename(target)
-    return target, accuracy, True
+    return True
 
 
-def current_accuracy(target: Path) -> Json | None:
-    """The accuracy record of a directory built from today's inputs; None when it has to be built."""
+def is_current(target: Path) -> bool:
+    """Was the directory built from today's inputs, and is every file as it was written then?"""
     try:
-        accuracy: Json = json.loads((target / "accuracy.json").read_text())
-        unchanged = accuracy["inputs"] == inputs() and accuracy["weights_sha256"] == sha256(
-            target / "model.safetensors"
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return accuracy if unchanged else None
+        return _read_json(target / RECORD) == {"inputs": inputs(), "outputs": hashes(target)}
+    except (FileNotFoundError, ValueError):
+        return False
+
+
+def hashes(directory: Path) -> Json:
+    """The hash of every file of a model but the record of them itself."""
+    return {path.name: sha256(path) for path in sorted(directory.iterdir()) if path.name != RECORD}
 
 
 def inputs() -> Json:
@@ -82,6 +84,7 @@ def inputs() -> Json:
     return {
         "adapter_sha256": sha256(ADAPTER),
         "encoder_sha256": SHA256["model.safetensors"],
+        "card_sha256": sha256(ADAPTER.with_name("card.md")),
         "examples_sha256": sha256(EXAMPLES),
         "recipe": RECIPE,
     }
@@ -91,15 +94,23 @@ def assemble(encoder: Path, adapter: Path, into: Path) -> None:
     """Write the Hugging Face directory: weights, configuration and tokenizer."""
     # Imported here because torch takes seconds, and a model that is up to date needs none of it.
     from safetensors.torch import load_file, save_file
+    from tokenizers import Tokenizer
 
     from models.adapter import as_classifier, merge
 
     weights = merge(as_classifier(load_file(encoder / "model.safetensors")), load_file(adapter))
     save_file(weights, into / "model.safetensors", metadata={"format": "pt"})
+    (into / "model.safetensors").chmod(0o644)  # safetensors lets only the owner read what it writes
     _write_json(into / "config.json", classifier_config(_read_json(encoder / "config.json")))
-    _write_json(into / "tokenizer.json", unbounded(_read_json(encoder / "tokenizer.json")))
-    for name in ("tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+    tokenizer = Tokenizer.from_file(str(encoder / "tokenizer.json"))
+    # The encoder's cuts and pads everything to 128 tokens; here whoever serves the model says where.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.save(str(into / "tokenizer.json"), pretty=False)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
         shutil.copyfile(encoder / name, into / name)
+    shutil.copyfile(adapter.with_name("card.md"), into / "README.md")
+    shutil.copyfile(_HERE.parent / "LICENSE", into / "LICENSE")  # Apache-2.0, as is the encoder's
 
 
 def classifier_config(encoder: Mapping[str, Any]) -> Json:
@@ -113,31 +124,30 @@ def classifier_config(encoder: Mapping[str, Any]) -> Json:
     }
 
 
-def unbounded(tokenizer: Mapping[str, Any]) -> Json:
-    """The tokenizer without the encoder's fixed length of 128: who serves the model says where to cut and pad."""
-    return {**tokenizer, "truncation": None, "padding": None}
-
-
-def measure(directory: Path) -> Json:
-    """How many of the labelled examples the model gets right, together and per source."""
-    from services.gpu_inference.model import load
-
+def measure(directory: Path) -> dict[str, float]:
+    """The share of the labelled examples that the model gets right: together, and of each source."""
     rows = [json.loads(line) for line in EXAMPLES.read_text(encoding="utf-8").splitlines()]
-    labels = load(directory).labels([row["text"] for row in rows])
-    by_source: dict[str, list[bool]] = {}
-    for row, label in zip(rows, labels, strict=True):
-        by_source.setdefault(row["source"], []).append(row["label"] == label)
-    right = [hit for hits in by_source.values() for hit in hits]
-    return {
-        "model": f"{NAME}@{VERSION}",
-        "data": "examples/reviews.jsonl",
-        "records": len(right),
-        "correct": sum(right),
-        "accuracy": round(sum(right) / len(right), 4),
-        "by_source": {source: round(sum(hits) / len(hits), 4) for source, hits in sorted(by_source.items())},
-        "weights_sha256": sha256(directory / "model.safetensors"),
-        "inputs": inputs(),
-    }
+    predicted = predict(directory, [row["text"] for row in rows])
+    hits: dict[str, list[bool]] = {}
+    for row, label in zip(rows, predicted, strict=True):
+        for data_set in (EXAMPLES.name, row["source"]):
+            hits.setdefault(data_set, []).append(row["label"] == label)
+    return {data_set: round(sum(right) / len(right), 4) for data_set, right in hits.items()}
+
+
+def predict(directory: Path, texts: Sequence[str]) -> list[str]:
+    """The label of each text, as the inference service computes it; on the CPU in fp32, which every machine has."""
+    from services.gpu_inference import device, model
+    from zeroidle.contracts.models import describe
+
+    runtime = device.choose(device.detect(), "cpu", "float32", device.cores(0))
+    loaded = model.load(directory, describe(directory, name=NAME, version=VERSION), runtime)
+    labels: list[str] = []
+    for start in range(0, len(texts), BATCH):
+        batch = loaded.decode(texts[start : start + BATCH])
+        labels += (row["label"] for row in loaded.encode(batch, loaded.predict(batch)))
+    loaded.close()
+    return labels
 
 
 def sha256(path: Path) -> str:

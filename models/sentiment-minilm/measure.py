@@ -156,7 +156,7 @@ def _of(rows: Sequence[vader.Sentence], source: str) -> list[vader.Sentence]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("build/models/data"))
+    parser.add_argument("--data", type=Path, default=Path("build/data"))
     parser.add_argument("--model", type=Path, default=Path("build/models") / HERE.name / VERSION)
     return parser.parse_args()
 

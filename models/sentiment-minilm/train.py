@@ -181,7 +181,7 @@ def _say(line: str) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("build/models/data"))
+    parser.add_argument("--data", type=Path, default=Path("build/data"))
     parser.add_argument("--out", type=Path, default=HERE / "adapter.safetensors")
     parser.add_argument("--rank", type=int, default=16)  # 16 keeps the adapter under 2 MB in fp16
     parser.add_argument("--scale", type=float, default=2.0)  # LoRA's alpha / rank
