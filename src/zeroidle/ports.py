@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from zeroidle.contracts.messages import Meta
+from zeroidle.contracts.records import Job
 from zeroidle.contracts.services import ObjectRef
+from zeroidle.core.converge import Claim, ExecutionView
 
 ABSENT = 0  # as `if_generation`: the object must not exist yet
 
@@ -58,11 +61,71 @@ class Objects(Protocol):
     def copy(self, source: ObjectRef, target: ObjectRef, *, if_generation: int | None = None) -> int:
         """Copy on the server; the new generation. Raises MissingObject, Conflict."""
 
-    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects whose name starts with `prefix`, in name order."""
+    def list(self, bucket: str, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
+        """All objects whose name starts with `prefix` and does not sort before `start`, in name order."""
 
     def delete(self, ref: ObjectRef, *, if_generation: int | None = None) -> None:
         """Remove the object; one that is already gone is no error. Raises Conflict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A job's record and the generation it was read or written at."""
+
+    job: Job
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """A job that may need looking after, and since when (seconds since the epoch)."""
+
+    job_id: str
+    created: float
+
+
+class JobStore(Protocol):
+    """The ledger. Every call may raise TemporaryError."""
+
+    def load(self, job_id: str) -> Stored | None:
+        """The job's record, or None. Raises InvalidMessage if what is stored is no record."""
+
+    def create(self, job: Job) -> Stored:
+        """Store a first record. Raises Conflict when there is one."""
+
+    def replace(self, stored: Stored, job: Job) -> Stored:
+        """Put `job` in place of what was read. Raises Conflict when it changed since."""
+
+    def mark(self, job_id: str) -> None:
+        """Have the job looked after from now on."""
+
+    def unmark(self, job_id: str) -> None:
+        """Nothing of the job is left."""
+
+    def marked(self) -> Iterator[Marker]:
+        """All jobs that may need looking after."""
+
+    def claim(self, job_id: str, attempt: int) -> Claim | None:
+        """Who runs the attempt, if somebody claimed it."""
+
+    def close(self, job_id: str, attempt: int) -> None:
+        """Take the attempt's claim without running it. Raises Conflict when it is claimed."""
+
+    def add_meta(self, meta: Meta, message_id: str) -> None:
+        """Keep a report; the same message again changes nothing."""
+
+
+class Executions(Protocol):
+    """Executions of workflows. Every call may raise TemporaryError, or PermanentError when the call is refused."""
+
+    def create(self, workflow: str, argument: bytes, labels: Mapping[str, str]) -> str:
+        """Start an execution of the workflow with this full name; the execution's full name. Not idempotent."""
+
+    def get(self, execution: str) -> ExecutionView:
+        """How an execution is doing; its state is GONE if there is none of that name."""
+
+    def cancel(self, execution: str) -> None:
+        """End an execution; one that has ended or is gone is no error."""
 
 
 class Clock(Protocol):

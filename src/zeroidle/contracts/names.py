@@ -69,11 +69,6 @@ def claim_name(job_id: str, attempt: int) -> str:
     return f"claims/{job_id}-a{attempt}"
 
 
-def result_claim_name(job_id: str) -> str:
-    """Of the claim on publishing the result of a job."""
-    return f"claims/{job_id}-result"
-
-
 def result_claim(job_id: str) -> str:
     """Of the claim on a job's result: which staged files are published."""
     return f"claims/{job_id}-result"
@@ -84,14 +79,14 @@ def meta_name(job_id: str, message_id: str) -> str:
     return f"meta/{job_id}/{_safe(message_id).replace('/', '_')}.json"
 
 
-def bucket_name(project: str, key: str, application: str = APPLICATION) -> str:
+def bucket_name(project: str, key: str) -> str:
     """A bucket of the bundle by its key (`input`, `jobs`); bucket names are global, so the project is in them."""
-    return f"{project}-{application}-{key}"
+    return f"{project}-{APPLICATION}-{key}"
 
 
-def resource_name(key: str, application: str = APPLICATION) -> str:
+def resource_name(key: str) -> str:
     """A service, function or workflow of the bundle by its key: `on_upload` is deployed as `zeroidle-on-upload`."""
-    return f"{application}-{key.replace('_', '-')}"
+    return f"{APPLICATION}-{key.replace('_', '-')}"
 
 
 def topic_path(project: str, topic: str) -> str:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import google.cloud.storage as storage
 from google.api_core import exceptions as api
-from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 
@@ -110,10 +110,12 @@ class GoogleObjects:
                 )
         return int(blob.generation)
 
-    def list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
-        """All objects below a prefix, in name order."""
+    def list(self, bucket: str, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
+        """All objects below a prefix from the name `start` on, in name order."""
         with _translated(ObjectRef(bucket=bucket, name=prefix or "*")):
-            for blob in self._client.list_blobs(bucket, prefix=prefix, retry=RETRY, timeout=TIMEOUT_S):
+            for blob in self._client.list_blobs(
+                bucket, prefix=prefix, start_offset=start or None, retry=RETRY, timeout=TIMEOUT_S
+            ):
                 yield _info(blob)
 
     def delete(self, ref: ObjectRef, *, if_generation: int | None = None) -> None:

@@ -1,0 +1,1 @@
+"""What is done when something happens? One use case per file: load, decide, apply."""

@@ -1,0 +1,29 @@
+"""What does a handler work with, and what can become of an event?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from zeroidle.core.pipeline import Deployment
+from zeroidle.ports import Clock, Executions, JobStore, Objects
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The ports, and what is deployed."""
+
+    jobs: JobStore
+    executions: Executions
+    objects: Objects
+    clock: Clock
+    deployment: Deployment
+
+
+class Outcome(StrEnum):
+    """What became of an event. One that breaks its contract or is not allowed raises PermanentError instead."""
+
+    ACCEPTED = "ACCEPTED"  # a new job
+    APPLIED = "APPLIED"  # it changed a record, or was kept
+    DUPLICATE = "DUPLICATE"  # nothing new in it
+    IGNORED = "IGNORED"  # nobody's job

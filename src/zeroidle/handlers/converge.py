@@ -1,0 +1,210 @@
+"""How does the cloud come to match a record? Observe, plan, apply; and how a record is made and changed at all.
+
+What is asked of the cloud is written down before it is asked: the marker before the record, the record before the
+execution. Whatever a crash leaves undone, the next delivery of the event or the next tick does.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from zeroidle.contracts import codec, names
+from zeroidle.contracts.records import Job, Reason, State
+from zeroidle.contracts.services import ErrorBody
+from zeroidle.core import job as jobs
+from zeroidle.core import pipeline
+from zeroidle.core.converge import (
+    Action,
+    CancelExecution,
+    CloseAttempt,
+    ExecutionState,
+    ExecutionView,
+    Observed,
+    Record,
+    RemoveMarker,
+    StartExecution,
+    WriteError,
+    plan,
+)
+from zeroidle.core.job import Event, StartRefused, Submitted, advance, begin
+from zeroidle.errors import Conflict, PermanentError, TemporaryError, ZeroidleError
+from zeroidle.handlers.context import Context, Outcome
+from zeroidle.ports import ABSENT, Stored
+
+# Looks at one job in one call; a job that needs more is looked at again by the next tick.
+ROUNDS = 8
+# Tries of one compare-and-set against other writers.
+TRIES = 6
+
+log = logging.getLogger(__name__)
+
+
+def submit(context: Context, event: Submitted, refusal: StartRefused | None = None) -> Outcome:
+    """Make a job of `event`, once; with a `refusal` one that has failed already."""
+    context.jobs.mark(event.job_id)
+    # One write, not two: storage takes about one a second of the same object.
+    # https://cloud.google.com/storage/quotas#objects
+    first = refusal or jobs.ExecutionAsked(attempt=1)
+    job = advance(begin(event), first, context.clock.now())
+    try:
+        stored = context.jobs.create(job)
+    except Conflict:
+        return _submitted_before(context, event)
+    converge(context, stored, Observed())  # of a job made just now there is nothing to be seen
+    return Outcome.ACCEPTED
+
+
+def record(context: Context, job_id: str, event: Event) -> tuple[Stored, bool] | None:
+    """Advance the job's record by `event`; the record, and whether that changed it. None if there is no such job."""
+    for _ in range(TRIES):
+        stored = context.jobs.load(job_id)
+        if stored is None:
+            return None
+        job = advance(stored.job, event, context.clock.now())
+        if job == stored.job:
+            return stored, False
+        try:
+            return context.jobs.replace(stored, job), True
+        except Conflict:
+            continue
+    raise TemporaryError(f"the record of job {job_id} is written by too many at once")
+
+
+def converge(context: Context, stored: Stored, observed: Observed | None = None) -> None:
+    """Make the cloud match the record. Raises TemporaryError; whatever is left over then, the next tick does."""
+    for _ in range(ROUNDS):
+        seen = observe(context, stored.job) if observed is None else observed
+        observed = None
+        actions = plan(stored.job, seen, context.clock.now())
+        look_again = [_apply(context, stored, action) for action in actions]
+        if not any(look_again):
+            return
+        latest = context.jobs.load(stored.job.job_id)
+        if latest is None:
+            return
+        stored = latest
+
+
+def observe(context: Context, job: Job) -> Observed:
+    """What the ledger and the cloud say of the job's current attempt."""
+    claim = context.jobs.claim(job.job_id, job.attempt) if job.attempt and job.state is not State.QUEUED else None
+    name = claim.execution if claim is not None and claim.execution is not None else job.execution
+    workflow = pipeline.workflow_of(job, context.deployment)
+    view = None
+    if name is not None and workflow is not None:
+        view = _view(context, names.execution_path(workflow, name))
+    return Observed(claim, view, _error_is_present(context, job))
+
+
+def require_owner(job: Job, user_id: str) -> None:
+    """Raises PermanentError if the job is another user's."""
+    if job.user_id != user_id:
+        raise PermanentError(
+            f"job {job.job_id} belongs to another user than {user_id}",
+            code="NOT_THE_OWNER",
+            hint="Job ids are unique; choose another one.",
+        )
+
+
+def _submitted_before(context: Context, event: Submitted) -> Outcome:
+    stored = context.jobs.load(event.job_id)
+    if stored is None:
+        raise TemporaryError(f"job {event.job_id} was there and is gone")
+    converge(context, stored)
+    require_owner(stored.job, event.user_id)
+    if stored.job.run is not None and stored.job.run != event.run:
+        log.error("job %s was accepted before with another run; this start is ignored", event.job_id)
+    return Outcome.DUPLICATE
+
+
+def _apply(context: Context, stored: Stored, action: Action) -> bool:
+    """Do it; whether it is worth looking again at once."""
+    job = stored.job
+    match action:
+        case Record():
+            found = record(context, job.job_id, action.event)
+            return found is not None and found[1]
+        case StartExecution():
+            return _start(context, job)
+        case CancelExecution():
+            context.executions.cancel(action.execution)
+            return job.state is State.STOPPING and _has_ended(context, action.execution)
+        case CloseAttempt():
+            return _close(context, job.job_id, action.attempt)
+        case WriteError():
+            _write_error(context, job)
+            return False
+        case RemoveMarker():
+            context.jobs.unmark(job.job_id)
+            return False
+
+
+def _start(context: Context, job: Job) -> bool:
+    """Write down that the attempt is asked for, ask, write down what came of it."""
+    asked = record(context, job.job_id, jobs.ExecutionAsked(job.attempt))
+    if asked is None:
+        return False
+    current, changed = asked[0].job, asked[1]
+    if current.attempt != job.attempt or current.state is not State.PROVISIONING:
+        return True
+    if job.state is State.QUEUED and not changed:
+        return False  # somebody else is asking for it right now
+    try:
+        execution = _create(context, current)
+    except PermanentError as error:
+        failure = ErrorBody(code=error.code, message=error.message, hint=error.hint, details=error.details)
+        refused = StartRefused(job.attempt, Reason.START_REFUSED, failure, context.clock.now())
+        record(context, job.job_id, refused)
+        return True
+    record(context, job.job_id, jobs.ExecutionCreated(job.attempt, execution))
+    return False
+
+
+def _create(context: Context, job: Job) -> str:
+    workflow = pipeline.workflow_of(job, context.deployment)
+    if workflow is None:
+        raise PermanentError(f"the workflow of job {job.job_id} is not in the bundle")
+    labels = {**job.labels, "job_id": job.job_id, "attempt": str(job.attempt)}
+    return context.executions.create(workflow, pipeline.argument(job, context.deployment), labels)
+
+
+def _close(context: Context, job_id: str, attempt: int) -> bool:
+    try:
+        context.jobs.close(job_id, attempt)
+    except Conflict:
+        log.info("attempt %d of job %s was claimed meanwhile", attempt, job_id)
+    return True
+
+
+def _has_ended(context: Context, execution: str) -> bool:
+    return _view(context, execution).has_ended
+
+
+def _view(context: Context, execution: str) -> ExecutionView:
+    try:
+        return context.executions.get(execution)
+    except ZeroidleError as error:
+        log.warning("nothing is known of %s: %s", execution, error.message)
+        return ExecutionView(execution, ExecutionState.UNKNOWN)
+
+
+def _error_is_present(context: Context, job: Job) -> bool:
+    folder = pipeline.output_folder(job, context.deployment)
+    if job.state is not State.FAILED or folder is None:
+        return False
+    return context.objects.stat(folder.child(names.ERROR_FILE)) is not None
+
+
+def _write_error(context: Context, job: Job) -> None:
+    folder, content = pipeline.output_folder(job, context.deployment), pipeline.error_file(job)
+    if folder is None or content is None:
+        return
+    try:
+        context.objects.write(
+            folder.child(names.ERROR_FILE),
+            codec.encode(content),
+            content_type="application/json",
+            if_generation=ABSENT,
+        )
+    except Conflict:
+        return  # it stands there already

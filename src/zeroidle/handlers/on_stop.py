@@ -1,0 +1,34 @@
+"""Somebody wants a job stopped: end what runs of it, or see to it that it never starts."""
+
+from __future__ import annotations
+
+from zeroidle.contracts import codec
+from zeroidle.contracts.events import PubSubMessage
+from zeroidle.contracts.messages import Stop
+from zeroidle.core.job import StopRequested, begin
+from zeroidle.errors import Conflict, TemporaryError
+from zeroidle.handlers.context import Context, Outcome
+from zeroidle.handlers.converge import converge, record, require_owner
+
+
+def on_stop(context: Context, message: PubSubMessage) -> Outcome:
+    """A stop of an unknown job leaves a STOPPED record. Raises InvalidMessage, PermanentError, TemporaryError."""
+    stop = codec.decode(message.data, Stop, what="stop message")
+    event = StopRequested(stop.job_id, stop.user_id, stop.reason, message.publish_time)
+    stored = context.jobs.load(stop.job_id)
+    if stored is None:
+        return _never_start(context, event)
+    require_owner(stored.job, stop.user_id)
+    found = record(context, stop.job_id, event)
+    if found is None:
+        raise TemporaryError(f"job {stop.job_id} was there and is gone")
+    converge(context, found[0])
+    return Outcome.APPLIED if found[1] else Outcome.DUPLICATE
+
+
+def _never_start(context: Context, event: StopRequested) -> Outcome:
+    try:
+        context.jobs.create(begin(event))
+    except Conflict as error:
+        raise TemporaryError(f"job {event.job_id} was just started", retry_after_s=1) from error
+    return Outcome.APPLIED

@@ -1,0 +1,93 @@
+"""Which real thing stands behind each port? Built once a process; a function imports only what it uses."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+
+from zeroidle import bundle, logs
+from zeroidle.bundle import Bundle
+from zeroidle.contracts import names
+from zeroidle.contracts.messages import Limits, model_ref
+from zeroidle.core.pipeline import Deployment
+from zeroidle.handlers.context import Context
+from zeroidle.settings import Settings
+
+if TYPE_CHECKING:
+    from zeroidle.ports import JobStore, Objects
+
+PIPELINE = "pipeline"
+# Stage as the workflow reports it -> the service that does its work, and so sets its price.
+STAGE_SERVICES = {"preprocess": "preprocess", "inference": "gpu-inference", "postprocess": "postprocess"}
+
+
+class SystemClock:
+    """`zeroidle.ports.Clock` by the machine's clock."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+
+@cache
+def context() -> Context:
+    """What a handler of jobs works with. Raises PermanentError if the environment or the bundle is wrong."""
+    from zeroidle.gcp.executions import connect
+
+    settings = _settings()
+    deployed = deployment(bundle.load(settings.bundle), settings)
+    store, objects = _ledger(deployed.jobs_bucket)
+    return Context(store, connect(settings.workflows_address), objects, SystemClock(), deployed)
+
+
+@cache
+def job_store() -> JobStore:
+    """The ledger alone, for handlers that start nothing."""
+    return _ledger(names.bucket_name(_settings().project, "jobs"))[0]
+
+
+def deployment(deployed: Bundle, settings: Settings) -> Deployment:
+    """What the decisions have to know of the bundle in this project and region."""
+    project, region, limits = settings.project, settings.region, deployed.limits
+    return Deployment(
+        input_bucket=names.bucket_name(project, "input"),
+        work_bucket=names.bucket_name(project, "work"),
+        output_bucket=names.bucket_name(project, "output"),
+        jobs_bucket=names.bucket_name(project, "jobs"),
+        heartbeats_topic=names.topic_path(project, "jobs-heartbeats"),
+        meta_topic=names.topic_path(project, "jobs-meta"),
+        workflows={key: names.workflow_path(project, region, names.resource_name(key)) for key in deployed.workflows},
+        upload_workflow=PIPELINE,
+        default_model=model_ref(deployed.default_model),
+        limits=Limits(
+            max_runtime_s=limits.max_runtime_s,
+            provision_timeout_s=limits.provision_timeout_s,
+            max_errors=limits.max_errors,
+            max_interruptions=limits.max_interruptions,
+        ),
+        parallel_shards=deployed.parallel_shards,
+        usd_per_second={
+            stage: deployed.usd_per_second(service)
+            for stage, service in STAGE_SERVICES.items()
+            if service in deployed.services
+        },
+    )
+
+
+@cache
+def _settings() -> Settings:
+    settings = Settings.from_env(os.environ)
+    logs.configure(settings.log_level)
+    return settings
+
+
+def _ledger(bucket: str) -> tuple[JobStore, Objects]:
+    import google.cloud.storage as storage
+
+    from zeroidle.gcp.jobstore import BucketJobStore
+    from zeroidle.gcp.objects import GoogleObjects
+
+    objects = GoogleObjects(storage.Client(project=_settings().project))
+    return BucketJobStore(objects, bucket), objects

@@ -1,0 +1,405 @@
+"""The real handlers in a deterministic world: one thread, virtual time, in-memory ports, invariants checked as it goes.
+
+Numbers in the messages of violations are those of the invariants in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from tests.simulation.sim_cloud import Execution, Faults, Killed, MemoryObjects, SimExecutions
+from zeroidle.contracts import codec, names
+from zeroidle.contracts.events import PubSubMessage, Upload
+from zeroidle.contracts.messages import Limits
+from zeroidle.contracts.records import Job, State
+from zeroidle.contracts.services import ModelRef, ObjectRef
+from zeroidle.core.converge import ExecutionState
+from zeroidle.core.pipeline import Deployment
+from zeroidle.errors import Conflict, PermanentError, ZeroidleError
+from zeroidle.gcp.jobstore import BucketJobStore
+from zeroidle.handlers import on_heartbeat, on_meta, on_start, on_stop, on_tick, on_upload
+from zeroidle.handlers.context import Context
+from zeroidle.handlers.sweep import EVERY_MINUTES
+
+START = 1_800_000_000.0
+WORKFLOW = "projects/p/locations/r/workflows/zeroidle-pipeline"
+LIMITS = Limits(max_runtime_s=3600, provision_timeout_s=300, max_errors=1, max_interruptions=2)
+DEPLOYMENT = Deployment(
+    input_bucket="input",
+    work_bucket="work",
+    output_bucket="output",
+    jobs_bucket="jobs",
+    heartbeats_topic="projects/p/topics/jobs-heartbeats",
+    meta_topic="projects/p/topics/jobs-meta",
+    workflows={"pipeline": WORKFLOW},
+    upload_workflow="pipeline",
+    default_model=ModelRef(name="sentiment"),
+    limits=LIMITS,
+    parallel_shards=4,
+    usd_per_second={"preprocess": 0.001, "inference": 0.01},
+)
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something on its way to a handler."""
+
+    topic: str  # of the handler: upload, start, stop, heartbeat, meta, tick
+    payload: Any
+    id: str
+
+
+class World:
+    """A project: what is stored, what runs, what is on its way. `behaviour` is what executions do: see `_BEHAVIOURS`."""
+
+    def __init__(self, behaviour: str = "good", faults: Faults | None = None) -> None:
+        self.time = START
+        self.behaviour = behaviour
+        self.faults = faults or Faults()
+        self.objects = MemoryObjects(self.now, self.faults, self._check_step)
+        self.executions = SimExecutions(self.now, self.faults, self._check_intent)
+        store = BucketJobStore(self.objects, DEPLOYMENT.jobs_bucket)
+        self.context = Context(store, self.executions, self.objects, self, DEPLOYMENT)
+        self.inbox: list[Message] = []
+        self.outcomes: Counter[str] = Counter()
+        self.sent = 0
+        self.published: list[tuple[str, int]] = []
+        self._terminal: dict[str, Job] = {}
+        self._attempts: dict[str, int] = {}
+
+    # -- what people and the cloud do
+
+    def now(self) -> float:
+        return self.time
+
+    def upload(self, name: str = "reviews.txt", metadata: dict[str, str] | None = None, *, told: bool = True) -> str:
+        """A file lands; `told`: the event is not lost. The job's id."""
+        ref = ObjectRef(bucket="input", name=name)
+        self.objects.write(ref, b"x", metadata=metadata)
+        info = self.objects.stat(ref)
+        assert info is not None
+        if told:
+            self.send("upload", Upload(info.ref, info.size, info.content_type, info.metadata, info.created))
+        return names.job_id_for_upload("input", name, info.ref.generation or "")
+
+    def start(self, job_id: str = "job-1", **fields: Any) -> str:
+        """Somebody sends a start message for an object that is there."""
+        ref = ObjectRef(bucket="input", name="given.txt")
+        if self.objects.stat(ref) is None:
+            self.time -= 2 * 86400  # older than what the sweep looks at: its own job was long ago
+            self.objects.write(ref, b"x")
+            self.time += 2 * 86400
+        run = {"kind": "workflow", "workflow": "pipeline", "input": {"bucket": "input", "name": "given.txt"}}
+        self.send("start", {"schema": 1, "job_id": job_id, "user_id": "me", "run": run, **fields})
+        return job_id
+
+    def stop(self, job_id: str) -> None:
+        self.send("stop", {"schema": 1, "job_id": job_id, "user_id": self._owner(job_id), "reason": "enough"})
+
+    def send(self, topic: str, payload: Any) -> Message:
+        """Put something on its way."""
+        self.sent += 1
+        message_id = f"m{self.sent}"
+        if topic not in ("upload",):
+            payload = PubSubMessage(json.dumps(payload).encode(), {}, message_id, self.time)
+        message = Message(topic, payload, message_id)
+        self.inbox.append(message)
+        return message
+
+    # -- what the platform does
+
+    def deliver(self, message: Message, *, keep: bool = False) -> None:
+        """Call the handler. A message that is not acknowledged, or that `keep` duplicates, is delivered again."""
+        self.inbox.remove(message)
+        try:
+            self._handle(message)
+        except PermanentError as error:
+            self.outcomes[f"REJECTED {error.code}"] += 1
+        except (ZeroidleError, Killed):
+            self.outcomes["REDELIVERED"] += 1
+            keep = True
+        if keep:
+            self.inbox.append(message)
+
+    def tick(self) -> None:
+        """Cloud Scheduler's message, delivered; a tick that dies is followed by the next one."""
+        message = self.send("tick", {})
+        self.deliver(message)
+        if message in self.inbox:
+            self.inbox.remove(message)
+            self.outcomes["MISSED TICK"] += 1
+
+    def step(self, execution: Execution) -> None:
+        """Let an execution do its next thing."""
+        _BEHAVIOURS[self.behaviour](self, execution)
+
+    def settle(self, rounds: int = 200) -> None:
+        """No more faults: deliver, run and tick until nothing is left to do. Raises Violation when that never comes."""
+        self.executions.unavailable = False
+        for done in range(rounds):
+            while self.inbox:
+                self.deliver(self.inbox[0])
+            for execution in self.executions.active():
+                self.step(execution)
+            self.time += 60
+            self.tick()
+            swept = done > 2 * EVERY_MINUTES
+            if swept and not self.inbox and not self.executions.active() and not self.markers():
+                return
+        raise Violation(
+            f"liveness: after {rounds} ticks: {self.markers()}, {self.states()}, {self.executions.active()}"
+        )
+
+    # -- what is to be seen
+
+    def job(self, job_id: str) -> Job:
+        stored = self.context.jobs.load(job_id)
+        assert stored is not None, f"there is no job {job_id}"
+        return stored.job
+
+    def jobs(self) -> list[Job]:
+        return [
+            codec.decode(self.objects.read(ObjectRef(bucket="jobs", name=name))[0], Job)
+            for name in self.objects.names("jobs", "jobs/")
+        ]
+
+    def states(self) -> dict[str, str]:
+        return {job.job_id: job.state.value for job in self.jobs()}
+
+    def markers(self) -> set[str]:
+        return {marker.job_id for marker in self.context.jobs.marked()}
+
+    def output(self, job_id: str, name: str) -> bool:
+        """Is there such a file where the job's result goes?"""
+        return any(found.endswith(f"/{name}") for found in self.objects.names("output") if self._is_of(found, job_id))
+
+    # -- invariants
+
+    def check_end(self) -> None:
+        """What has to hold when nothing is left to do."""
+        for job in self.jobs():
+            if not job.state.is_terminal:
+                raise Violation(f"liveness: {job.job_id} is {job.state}")
+            if job.state is State.FAILED and not self.output(job.job_id, names.ERROR_FILE):
+                raise Violation(f"no error.json of {job.job_id}")
+            if job.state is State.SUCCEEDED and not self.output(job.job_id, "summary.json"):
+                raise Violation(f"no result of {job.job_id}")
+        if self.executions.active():
+            raise Violation(f"5: running with nothing to do: {self.executions.active()}")
+        told = self.outcomes.total() - self.outcomes["REDELIVERED"]
+        if told < self.sent - len(self.inbox):
+            raise Violation(f"12: {self.sent} events, but {told} ends: {self.outcomes}")
+
+    def _check_step(self, effect: str) -> None:
+        """After every single change in storage."""
+        for job in self.jobs():
+            first = self._terminal.get(job.job_id)
+            if first is not None and first != job:
+                raise Violation(f"3: {job.job_id} was {first.state} and changed to {job} by {effect}")
+            if job.state.is_terminal:
+                self._terminal[job.job_id] = job
+            elif job.job_id not in self.markers():
+                raise Violation(f"6: {job.job_id} is {job.state} and has no marker after {effect}")
+            if job.attempt < self._attempts.get(job.job_id, 0):
+                raise Violation(f"2: attempt of {job.job_id} went back to {job.attempt}")
+            self._attempts[job.job_id] = job.attempt
+        if effect.startswith(f"delete {names.ACTIVE_PREFIX}"):
+            self._check_nothing_left(effect.rpartition("/")[2])
+
+    def _check_nothing_left(self, job_id: str) -> None:
+        if any(job.job_id == job_id and not job.state.is_terminal for job in self.jobs()):
+            raise Violation(f"6: {job_id} is not terminal and lost its marker")
+        for execution in self.executions.active():
+            if execution.job_id == job_id and self._owner_of_claim(execution) in (execution.name, ""):
+                raise Violation(f"6: {execution.name} of {job_id} may still work, and the marker is gone")
+
+    def _check_intent(self, execution: Execution) -> None:
+        stored = self.context.jobs.load(execution.job_id)
+        if stored is None:
+            raise Violation(f"4: {execution.name} was asked for without a record of {execution.job_id}")
+        job = stored.job
+        if not job.state.is_terminal and (job.state is State.QUEUED or job.attempt < execution.attempt):
+            raise Violation(f"4: attempt {execution.attempt} was asked for, the record says {job.state} {job.attempt}")
+        if job.stop is not None and job.attempt == 0:
+            raise Violation(f"3: {execution.job_id} was stopped before its start and runs")
+
+    def note_published(self, execution: Execution) -> None:
+        """An execution published a result."""
+        self.published.append((execution.job_id, execution.attempt))
+        if [job for job, _ in self.published].count(execution.job_id) > 1:
+            raise Violation(f"9: published more than once: {self.published}")
+        current = self.job(execution.job_id)
+        if current.attempt != execution.attempt:
+            raise Violation(f"9: attempt {execution.attempt} published, the current one is {current.attempt}")
+
+    # -- inside
+
+    def _handle(self, message: Message) -> None:
+        context, payload = self.context, message.payload
+        self.faults.armed = True
+        try:
+            match message.topic:
+                case "upload":
+                    outcome = on_upload.on_upload(context, payload)
+                case "start":
+                    outcome = on_start.on_start(context, payload)
+                case "stop":
+                    outcome = on_stop.on_stop(context, payload)
+                case "heartbeat":
+                    outcome = on_heartbeat.on_heartbeat(context, payload)
+                case "meta":
+                    outcome = on_meta.on_meta(context.jobs, payload)
+                case _:
+                    outcome = on_tick.on_tick(context, payload)
+        finally:
+            self.faults.armed = False
+        self.outcomes[outcome.value] += 1
+
+    def _owner(self, job_id: str) -> str:
+        stored = self.context.jobs.load(job_id)
+        return "me" if stored is None else stored.job.user_id
+
+    def _owner_of_claim(self, execution: Execution) -> str:
+        """Name of the execution that holds the claim, "" if nobody does, "closed" if it was closed."""
+        claim = self.context.jobs.claim(execution.job_id, execution.attempt)
+        return "" if claim is None else claim.execution or "closed"
+
+    def _is_of(self, output: str, job_id: str) -> bool:
+        run = self.job(job_id).run
+        assert run is not None
+        prefix = names.result_prefix(run.input.name, run.input.generation or "0")
+        return output.startswith(prefix if job_id.startswith("u-") else f"{prefix}/{job_id}")
+
+
+def _beat(world: World, execution: Execution, seq: int, status: str, **fields: Any) -> None:
+    argument = execution.argument
+    world.send(
+        "heartbeat",
+        {
+            "schema": 1,
+            "job_id": argument["job_id"],
+            "user_id": argument["user_id"],
+            "attempt": argument["attempt"],
+            "seq": seq,
+            "sent_at": world.time,
+            "status": status,
+            "execution": execution.name,
+            "stages": [{"name": "preprocess", "started_at": START, "busy_s": 1.0 * seq}],
+            **fields,
+        },
+    )
+
+
+def _claims(world: World, execution: Execution) -> bool:
+    """The first step of every execution; whether it may go on."""
+    ref = ObjectRef(bucket="jobs", name=names.claim_name(execution.job_id, execution.attempt))
+    try:
+        world.objects.write(ref, json.dumps({"execution": execution.name}).encode(), if_generation=0)
+    except Conflict:
+        if json.loads(world.objects.read(ref)[0])["execution"] != execution.name:
+            _end(world, execution, ExecutionState.SUCCEEDED, result='{"duplicate_of": "another"}')
+            return False
+    return True
+
+
+def _publish(world: World, execution: Execution) -> bool:
+    """As postprocess does it: only for the current attempt, only once."""
+    job = world.job(execution.job_id)
+    if job.attempt != execution.attempt or job.state in (State.FAILED, State.STOPPED):
+        return False
+    output: Any = execution.argument["output"]
+    try:
+        ref = ObjectRef(bucket=output["bucket"], name=f"{output['prefix']}/summary.json")
+        world.objects.write(ref, b"{}", if_generation=0)
+    except Conflict:
+        return True
+    world.note_published(execution)
+    return True
+
+
+def _end(world: World, execution: Execution, state: ExecutionState, result: str = "", error: str = "") -> None:
+    execution.state, execution.ended_at = state, world.time
+    execution.result, execution.error = result, error
+
+
+def _good(world: World, execution: Execution) -> None:
+    output: Any = execution.argument["output"]
+    result = {"bucket": output["bucket"], "prefix": output["prefix"], "records": 3, "labels": {"positive": 3}}
+    match execution.step:
+        case 0:
+            if not _claims(world, execution):
+                return None
+        case 1 | 2:
+            _beat(world, execution, execution.step, "RUNNING", progress={"done": execution.step, "unit": "records"})
+        case 3:
+            if not _publish(world, execution):
+                return _end(world, execution, ExecutionState.FAILED, error='{"code": "SUPERSEDED", "message": "old"}')
+        case 4:
+            _beat(world, execution, 1_000_000, "SUCCEEDED", result=result)
+        case _:
+            return _end(world, execution, ExecutionState.SUCCEEDED, result=json.dumps(result))
+    execution.step += 1
+    return None
+
+
+def _fails_with(code: str, *, told: bool = True) -> Any:
+    failure = {"code": code, "message": "it is wrong", "hint": "", "details": {}}
+
+    def behave(world: World, execution: Execution) -> None:
+        match execution.step:
+            case 0:
+                if not _claims(world, execution):
+                    return None
+            case 1:
+                _beat(world, execution, 1, "RUNNING")
+            case 2 if told:
+                _beat(world, execution, 1_000_000, "FAILED", failure=failure)
+            case _:
+                return _end(world, execution, ExecutionState.FAILED, error=json.dumps(failure))
+        execution.step += 1
+
+    return behave
+
+
+def _silent(world: World, execution: Execution) -> None:
+    """It works, but none of its messages arrive."""
+    before = list(world.inbox)
+    sent = world.sent
+    _good(world, execution)
+    world.inbox, world.sent = before, sent
+
+
+def _hangs(world: World, execution: Execution) -> None:
+    if execution.step == 0 and _claims(world, execution):
+        execution.step = 1
+
+
+def _begins_late(world: World, execution: Execution) -> None:
+    """It is accepted, and waits for a free slot for longer than the job does."""
+    if world.time - execution.created_at > 4 * LIMITS.provision_timeout_s:
+        _good(world, execution)
+
+
+def _dies_first(world: World, execution: Execution) -> None:
+    """It may not write its claim."""
+    _end(world, execution, ExecutionState.FAILED, error='{"message": "403 Forbidden", "tags": ["HttpError"]}')
+
+
+_BEHAVIOURS = {
+    "good": _good,
+    "user error": _fails_with("INVALID_INPUT"),
+    "service error": _fails_with("UNAVAILABLE"),
+    "dies untold": _fails_with("INVALID_INPUT", told=False),
+    "silent": _silent,
+    "hangs": _hangs,
+    "begins late": _begins_late,
+    "dies first": _dies_first,
+}
+BEHAVIOURS = tuple(_BEHAVIOURS)
