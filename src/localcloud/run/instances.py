@@ -7,6 +7,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import threading
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -77,7 +79,7 @@ class Instance:
         self._log = log
         self._watchdog = watchdog
         self._stderr: deque[str] = deque(maxlen=KEPT_LINES)
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._outputs: list[_Output] = []
         self._exit: asyncio.Task[None] | None = None
 
@@ -161,8 +163,9 @@ class Instance:
         self._outputs = [_Output(self, "stdout"), _Output(self, "stderr")]
         out, err = [await output.open() for output in self._outputs]
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._watchdog.command(self.spec.command),
+            # Not the loop's own: uvloop forks, which gRPC's threads do not survive; this one uses vfork.
+            self._process = subprocess.Popen(  # noqa: ASYNC220  # takes a millisecond
+                self._watchdog.command(self.spec.command),
                 stdin=self._watchdog.pipe(),
                 stdout=out,
                 stderr=err,
@@ -174,7 +177,9 @@ class Instance:
             os.close(out)
             os.close(err)
         self._watchdog.born(self._process.pid)
-        self._exit = asyncio.create_task(self._until_exit(self._process))
+        exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        threading.Thread(target=_wait, args=(self._process, exited), daemon=True).start()
+        self._exit = asyncio.create_task(self._until_exit(self._process.pid, exited))
         if self.phase is not Phase.STARTING:  # told to stop in the meantime
             self.kill()
 
@@ -189,15 +194,15 @@ class Instance:
             "K_REVISION": self.revision,
         }
 
-    async def _until_exit(self, process: asyncio.subprocess.Process) -> None:
-        self.exit_code = await process.wait()
+    async def _until_exit(self, group: int, exited: asyncio.Future[int]) -> None:
+        self.exit_code = await exited
         self.phase = Phase.STOPPING
         self._signal(signal.SIGKILL)  # workers that outlived their master
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OUTPUT_DRAIN_S):
                 for output in self._outputs:
                     await output.closed.wait()
-        self._watchdog.ended(process.pid)
+        self._watchdog.ended(group)
         self._over()
 
     async def _until_ready(self, client: aiohttp.ClientSession) -> None:
@@ -282,6 +287,18 @@ class _Output(asyncio.Protocol):
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+
+def _wait(process: subprocess.Popen[bytes], exited: asyncio.Future[int]) -> None:
+    """Tell the loop how the process ended; a thread each, as no other way works on every loop and system."""
+    code = process.wait()
+
+    def tell() -> None:
+        if not exited.done():
+            exited.set_result(code)
+
+    with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody asks any more
+        exited.get_loop().call_soon_threadsafe(tell)
 
 
 def free_port() -> int:

@@ -63,11 +63,12 @@ class Run:
 
     async def stop(self) -> None:
         """End all instances."""
+        for service in self._services.values():
+            service.close()
+        if self._client is not None:
+            await self._client.close()  # first: servers wait for open connections when they stop
         await asyncio.gather(*(service.stop() for service in self._services.values()))
         self._watchdog.close()
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
 
     def deploy(self, spec: ServiceSpec) -> None:
         """Make `spec` the newest revision of its service. The same spec again changes nothing."""
@@ -150,6 +151,8 @@ class Service:
             NoInstance: the queue is full.
             InstanceFailed: the instance that was to take it did not start.
         """
+        if self._stopped:
+            raise self._failed(_SHUTTING_DOWN, 0)
         instance = None if self._queue else state.choose(self.instances, self.spec.concurrency)
         if instance is not None:
             instance.took_request()
@@ -192,10 +195,13 @@ class Service:
         for _ in range(count):
             self._start_one()
 
-    async def stop(self) -> None:
-        """End all instances at once; requests that wait are refused."""
+    def close(self) -> None:
+        """Take no more requests, and refuse those that wait."""
         self._stopped = True
-        self._refuse_waiting("The local cloud is shutting down.")
+        self._refuse_waiting(_SHUTTING_DOWN)
+
+    async def stop(self) -> None:
+        """End all instances, quickly."""
         await asyncio.gather(*(instance.stop(QUICK_GRACE_S) for instance in self.instances))
         for task in self._tasks:
             task.cancel()
@@ -302,6 +308,7 @@ class Service:
         task.add_done_callback(self._tasks.discard)
 
 
+_SHUTTING_DOWN = "The local cloud is shutting down."
 _LIVE = (Phase.STARTING, Phase.READY)
 
 

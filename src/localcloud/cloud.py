@@ -1,0 +1,206 @@
+"""What is a local cloud made of, and how does one run it? All services on one loop, one clock and one store.
+
+with running(CloudConfig(), lambda cloud: Deployment(buckets=("input",), ...)) as cloud:
+    os.environ.update(cloud.environment())
+    ...                                # the real client libraries now talk to it
+    cloud.clock.advance(minutes=10)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from localcloud import admin
+from localcloud.clock import Clock
+from localcloud.context import Context
+from localcloud.eventarc import api as eventarc_api
+from localcloud.eventarc.state import Eventarc, Trigger
+from localcloud.faults import Faults
+from localcloud.gateway import Gateway
+from localcloud.identity import Identity
+from localcloud.pubsub import api as pubsub_api
+from localcloud.pubsub.resources import SubscriptionSpec
+from localcloud.pubsub.state import PubSub
+from localcloud.run import api as run_api
+from localcloud.run.service import Run
+from localcloud.run.state import ServiceSpec
+from localcloud.storage import api as storage_api
+from localcloud.storage.state import Storage
+from localcloud.store import Store
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """Which project, where its state is (None: a temporary directory), on which ports (0: any free one).
+
+    `frozen_clock` stops virtual time until it is advanced.
+    """
+
+    project: str = "local"
+    location: str = "us-central1"
+    state: Path | None = None
+    http_port: int = 0
+    grpc_port: int = 0
+    frozen_clock: bool = False
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is deployed to a local cloud. Deploying it again changes only what differs."""
+
+    buckets: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    subscriptions: tuple[SubscriptionSpec, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
+    services: tuple[ServiceSpec, ...] = ()
+
+
+class LocalCloud:
+    """A project of the cloud in this process. Make it on the loop that is to run it.
+
+    Only `clock.advance`, `faults`, `call` and `environment` may be used from another thread.
+    """
+
+    def __init__(self, config: CloudConfig) -> None:
+        """Open the state and bind the ports.
+
+        Raises:
+            localcloud.store.StateInUse: another process has the state directory open.
+            localcloud.gateway.PortInUse: a port given is taken.
+        """
+        self.config = config
+        self._loop = asyncio.get_running_loop()
+        store = Store(config.state)
+        try:
+            self._gateway = Gateway(config.http_port, config.grpc_port)
+        except BaseException:
+            store.close()
+            raise
+        self.http_url = self._gateway.http_url
+        self.grpc_address = self._gateway.grpc_address
+        self.clock = Clock(frozen=config.frozen_clock)
+        self.faults = Faults()
+        self.context = Context(
+            project=config.project,
+            location=config.location,
+            clock=self.clock,
+            store=store,
+            faults=self.faults,
+            identity=Identity(self.clock),
+            http_url=self.http_url,
+            grpc_address=self.grpc_address,
+        )
+        self.storage = Storage(self.context)
+        self.pubsub = PubSub(self.context)
+        self.eventarc = Eventarc(self.context, self.pubsub)
+        self.run = Run(self.context)
+        self.storage.subscribe(self.eventarc.storage_event)
+        # In the order they start: what calls comes after what is called. They stop the other way round.
+        self._services = (self.storage, self.run, self.pubsub, self.eventarc)
+
+    async def start(self) -> None:
+        """Serve, and go on with what an earlier process left in the state."""
+        await self._gateway.start(
+            [
+                *run_api.routes(self.run),
+                *storage_api.routes(self.storage),
+                *pubsub_api.routes(self.pubsub),
+                *eventarc_api.routes(self.eventarc),
+                *admin.routes(self),
+            ],
+            pubsub_api.grpc_handlers(self.pubsub),
+        )
+        for service in self._services:
+            await service.start()
+
+    def deploy(self, deployment: Deployment) -> None:
+        """Make sure that all of `deployment` exists. Before `start`, so that earlier events find their services."""
+        for bucket in deployment.buckets:
+            self.storage.create_bucket(bucket)
+        for topic in deployment.topics:
+            self.pubsub.create_topic(topic)
+        for subscription in deployment.subscriptions:
+            self.pubsub.create_subscription(subscription)
+        for spec in deployment.services:
+            self.run.deploy(spec)
+        for trigger in deployment.triggers:
+            self.eventarc.create_trigger(trigger)
+
+    async def stop(self) -> None:
+        """End everything; what is in the state goes on at the next start."""
+        for service in reversed(self._services):
+            await service.stop()
+        await self._gateway.stop()
+        self.context.store.close()
+
+    def is_idle(self) -> bool:
+        """Is nothing on its way: no event undelivered, no request in flight?"""
+        return self.pubsub.is_idle() and self.run.is_idle()
+
+    def environment(self) -> dict[str, str]:
+        """The variables by which client libraries, and the programs that use them, find this cloud."""
+        return {
+            "STORAGE_EMULATOR_HOST": self.http_url,
+            "PUBSUB_EMULATOR_HOST": self.grpc_address,
+            "WORKFLOWS_EMULATOR_HOST": self.grpc_address,
+            "GOOGLE_CLOUD_PROJECT": self.config.project,
+            # Otherwise the storage client asks for each bucket once more, in a thread of its own.
+            "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true",
+            "NO_GCE_CHECK": "true",  # no search for a metadata server
+        }
+
+    def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
+        """The result of `function`, run on the loop of this cloud, which must not be the caller's."""
+
+        async def called() -> _T:
+            return function(*arguments)
+
+        return asyncio.run_coroutine_threadsafe(called(), self._loop).result()
+
+
+@contextlib.contextmanager
+def running(config: CloudConfig, deployment: Callable[[LocalCloud], Deployment] | None = None) -> Iterator[LocalCloud]:
+    """A local cloud on a loop in a thread of its own. `deployment` is asked once the addresses are known."""
+    with contextlib.ExitStack() as ending:
+        runner = _new_runner()
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_forever, name="localcloud")
+        thread.start()
+        ending.callback(_end, runner, thread)
+
+        async def begin() -> LocalCloud:
+            cloud = LocalCloud(config)
+            try:
+                if deployment is not None:
+                    cloud.deploy(deployment(cloud))
+                await cloud.start()
+            except BaseException:
+                await cloud.stop()
+                raise
+            return cloud
+
+        cloud = asyncio.run_coroutine_threadsafe(begin(), loop).result()
+        ending.callback(lambda: asyncio.run_coroutine_threadsafe(cloud.stop(), loop).result())
+        yield cloud
+
+
+def _new_runner() -> asyncio.Runner:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+def _end(runner: asyncio.Runner, thread: threading.Thread) -> None:
+    runner.get_loop().call_soon_threadsafe(runner.get_loop().stop)
+    thread.join()
+    runner.close()
