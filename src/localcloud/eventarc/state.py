@@ -6,6 +6,7 @@ https://cloud.google.com/eventarc/docs/event-driven-architectures, https://cloud
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,9 @@ import msgspec
 from localcloud.context import Context
 from localcloud.eventarc import events
 from localcloud.eventarc.errors import InvalidTrigger, TriggerNotFound
-from localcloud.pubsub.errors import shown
+from localcloud.pubsub.errors import NotFound, shown
 from localcloud.pubsub.push import Encoder
-from localcloud.pubsub.resources import DELIVERY_ATTEMPTS, PublishedMessage, SubscriptionSpec
+from localcloud.pubsub.resources import DELIVERY_ATTEMPTS, PublishedMessage, SubscriptionSpec, full_name
 from localcloud.pubsub.state import PubSub
 
 TRIGGERS = "eventarc.triggers"
@@ -26,6 +27,8 @@ FAULT_POINT = "eventarc.events.deliver"
 # A trigger's subscription: https://cloud.google.com/eventarc/docs/retry-events
 ACK_DEADLINE_S = 600
 RETENTION_S = 86_400
+
+log = logging.getLogger(__name__)
 
 _NAME = re.compile(r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
 
@@ -67,7 +70,9 @@ class Eventarc:
         self._pubsub = pubsub
         self._triggers: dict[str, Trigger] = {}
         for _, row in context.store.items(TRIGGERS):
-            self._keep(msgspec.json.decode(row, type=Trigger))
+            trigger = msgspec.json.decode(row, type=Trigger)
+            self._keep(trigger)
+            self._readdress(trigger)
 
     async def start(self) -> None:
         """Nothing to do: events travel with Pub/Sub."""
@@ -83,6 +88,8 @@ class Eventarc:
             localcloud.pubsub.errors.NotFound: the topic of a Pub/Sub trigger does not exist.
         """
         _check(trigger)
+        if not trigger.is_storage:
+            self._pubsub.topic(full_name(self.context.project, "topics", self.topic(trigger)))
         with self.context.store.transaction():
             self.context.store.put(TRIGGERS, trigger.name, msgspec.json.encode(trigger))
             self._keep(trigger)
@@ -132,12 +139,19 @@ class Eventarc:
         self._triggers[trigger.name] = trigger
         self._pubsub.set_encoder(self.subscription(trigger), self._encoder(trigger), (FAULT_POINT, trigger.name))
 
+    def _readdress(self, trigger: Trigger) -> None:
+        """The services may have moved since the last process."""
+        wanted = self._subscription_spec(trigger).resource(self.context.project)
+        try:
+            self._pubsub.update_subscription(wanted, ["push_config"])
+        except NotFound as error:
+            log.error("trigger %s has lost its transport; deploy it again: %s", trigger.name, error)
+
     def _encoder(self, trigger: Trigger) -> Encoder:
-        topic = self.topic(trigger)
         if trigger.is_storage:
             return lambda resource, delivery: events.storage_request(resource, delivery.message, trigger.event_type)
-        full_topic = f"projects/{self.context.project}/topics/{topic}"
-        return lambda resource, delivery: events.pubsub_request(resource, delivery.message, full_topic)
+        topic = full_name(self.context.project, "topics", self.topic(trigger))
+        return lambda resource, delivery: events.pubsub_request(resource, delivery.message, topic)
 
     def _subscription_spec(self, trigger: Trigger) -> SubscriptionSpec:
         service_url = self.context.service_url(trigger.service)

@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Route
 from localcloud.pubsub.errors import Injected, InvalidArgument, PubSubError, shown
 from localcloud.pubsub.resources import PublishedMessage, short_name
 from localcloud.pubsub.state import PubSub
-from localcloud.pubsub.streaming import PULL_BYTES, Stream
+from localcloud.pubsub.streaming import Stream
 
 # The largest publish request has 10 MB of messages: a gRPC server needs this as its grpc.max_receive_message_length.
 MAX_REQUEST_BYTES = 20 * 2**20
@@ -122,12 +122,12 @@ class Methods:
         # Answer before the caller gives up: messages leased to nobody would wait for their lease to end.
         wait_s = PULL_WAIT_S if patience_s is None else min(PULL_WAIT_S, 0.9 * patience_s)
         with stream.listening():
-            received = stream.take(limit, max_bytes=PULL_BYTES)
+            received = stream.take(limit)
             loop = asyncio.get_running_loop()
             end = loop.time() + (0 if request.return_immediately else wait_s)
             while not received and (left := end - loop.time()) > _SHORTEST_WAIT_S and not stream.closed:
                 await stream.changed(left)
-                received = stream.take(limit, max_bytes=PULL_BYTES)
+                received = stream.take(limit)
         return types.PullResponse.pb()(received_messages=received)
 
     async def Seek(self, request: Any, _: float | None) -> Any:

@@ -13,7 +13,8 @@ from localcloud.pubsub.errors import InvalidArgument
 from localcloud.pubsub.resources import ACK_DEADLINE_S
 from localcloud.pubsub.subscription import Delivery, Subscription
 
-PULL_BYTES = 10 * 2**20  # of messages in one response; flow control of a stream may allow more in all
+# Of the messages in one response. A client on an insecure channel (PUBSUB_EMULATOR_HOST) takes gRPC's default of 4 MiB.
+RESPONSE_BYTES = 3 * 2**20
 _PER_RESPONSE = 1000
 
 _Received: Any = types.ReceivedMessage.pb()
@@ -55,25 +56,23 @@ class Stream:
             return
         self._changed.clear()
 
-    def take(self, limit: int, max_bytes: float = PULL_BYTES) -> list[Any]:
-        """Up to `limit` ReceivedMessages, leased."""
-        room = min(limit, self._max_messages - self._messages)
-        # A message larger than all of the room still goes out when nothing else is outstanding.
-        space = min(max_bytes, self._max_bytes - self._bytes) if self._messages else max_bytes
+    def take(self, limit: int) -> list[Any]:
+        """Up to `limit` ReceivedMessages, leased: as many as flow control and the size of a response allow."""
         received: list[Any] = []
-        while len(received) < room and space > 0:
-            taken = self._take_one(space)
+        room: float = RESPONSE_BYTES
+        while len(received) < limit and self._messages < self._max_messages:
+            # A message larger than what is allowed in all still goes out when it is alone.
+            allowed = self._max_bytes - self._bytes if self._messages else float("inf")
+            taken = self._take_one(min(allowed, room) if received else allowed)
             if not taken:
                 break
-            for delivery in taken:
-                received.append(_received(delivery))
-                space -= delivery.size
-                space = min(space, self._max_bytes - self._bytes)
+            received += [_received(delivery) for delivery in taken]
+            room -= sum(delivery.size for delivery in taken)
         return received
 
-    def _take_one(self, space: float) -> list[Delivery]:
+    def _take_one(self, max_bytes: float) -> list[Delivery]:
         share = _Share(self)
-        taken = self._subscription.take(1, lease_s=self._lease_s, max_bytes=space, on_end=share.ended)
+        taken = self._subscription.take(1, lease_s=self._lease_s, max_bytes=max_bytes, on_end=share.ended)
         if taken:
             share.hold(taken[0].size)
         if taken and taken[0].response_lost:

@@ -75,7 +75,8 @@ class Subscription:
 
     def start(self) -> None:
         """Begin to keep time; needs a running event loop."""
-        self._alarm = Alarm(self._context.clock, self._tick)
+        if self._alarm is None:
+            self._alarm = Alarm(self._context.clock, self._tick)
         self._tick()
 
     def stop(self) -> None:

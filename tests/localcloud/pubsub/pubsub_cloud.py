@@ -100,7 +100,7 @@ class Cloud:
             raise self._failure
 
     def _channel(self) -> grpc.Channel:
-        channel = grpc.insecure_channel(self.grpc_address)
+        channel = grpc.insecure_channel(self.grpc_address, options=[("grpc.max_receive_message_length", -1)])
         self._channels.append(channel)
         return channel
 

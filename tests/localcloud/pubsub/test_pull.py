@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import threading
+from collections.abc import Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
 
 import pytest
@@ -23,7 +25,8 @@ def with_subscription(cloud: Cloud, **settings: object) -> None:
 
 def publish(cloud: Cloud, *payloads: str, **attributes: str) -> list[str]:
     publisher = cloud.publisher()
-    return [publisher.publish(JOBS, payload.encode(), **attributes).result(PATIENCE_S) for payload in payloads]
+    futures = [publisher.publish(JOBS, payload.encode(), **attributes) for payload in payloads]
+    return [future.result(PATIENCE_S) for future in futures]
 
 
 def pull(cloud: Cloud, count: int = 10) -> list[pubsub_v1.types.ReceivedMessage]:
@@ -268,23 +271,27 @@ def test_a_stream_ends_with_not_found_when_its_subscription_is_deleted(cloud: Cl
         streaming.result(PATIENCE_S)
 
 
+def test_a_response_stays_below_what_a_plain_channel_takes(cloud: Cloud) -> None:
+    with_subscription(cloud)
+    publish(cloud, *("x" * 1_500_000 for _ in range(4)))
+
+    assert [len(pull(cloud)) for _ in range(3)] == [2, 2, 0]
+
+
 def test_messages_of_a_vanished_stream_are_delivered_again(cloud: Cloud) -> None:
     with_subscription(cloud)
-    subscriber = cloud.subscriber()
-    requests = iter([pubsub_v1.types.StreamingPullRequest(subscription=WORKERS, stream_ack_deadline_seconds=10)])
     publish(cloud, "a")
+    end = threading.Event()
 
-    def half_open():
-        yield from requests
-        cloud._end_of_test.wait(PATIENCE_S)
+    def requests() -> Iterator[pubsub_v1.types.StreamingPullRequest]:
+        yield pubsub_v1.types.StreamingPullRequest(subscription=WORKERS, stream_ack_deadline_seconds=10)
+        end.wait(PATIENCE_S)
 
-    import threading
-
-    cloud._end_of_test = threading.Event()
-    call = subscriber.transport.streaming_pull(half_open())
-    assert texts(list(next(iter(call)).received_messages)) == ["a"]
-    call.cancel()
-    cloud._end_of_test.set()
+    stream = cloud.subscriber().transport.streaming_pull(requests())
+    assert texts(list(next(iter(stream)).received_messages)) == ["a"]
+    stream.cancel()
+    end.set()
+    cloud.wait_until(lambda: not cloud.pubsub.subscription(WORKERS).listeners)
     cloud.advance(seconds=10.1)
 
     assert texts(pull(cloud)) == ["a"]
