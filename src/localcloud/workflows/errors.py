@@ -1,0 +1,132 @@
+"""How does a workflow fail: at deployment, at run time, or at the API?
+
+DeploymentError     the source cannot be deployed (INVALID_ARGUMENT)
+WorkflowError       a value raised while an execution runs; `try` can catch it
+ApiError            a request of the Executions or Workflows API was refused
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+# Production error maps carry the Python parent class beside the documented tag.
+_PARENTS = {
+    "ConnectionError": ("OSError",),
+    "ConnectionFailedError": ("OSError",),
+    "IndexError": ("LookupError",),
+    "KeyError": ("LookupError",),
+    "ParallelNestingError": ("RuntimeError",),
+    "RecursionError": ("RuntimeError",),
+    "TimeoutError": ("OSError",),
+    "UnhandledBranchError": ("RuntimeError",),
+    "ZeroDivisionError": ("ArithmeticError",),
+}
+
+
+class DeploymentError(Exception):
+    """The source cannot be deployed; the message is in the words of the real service where they are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where something stands in the source: `line` and `column` count from 1."""
+
+    line: int
+    column: int = 0
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StackFrame:
+    """One entry of a stack trace. `call` tells calls of one routine apart."""
+
+    step: str
+    routine: str
+    position: Position
+    call: object = field(compare=False, repr=False, default=None)
+
+
+class WorkflowError(Exception):
+    """A raised value. `value` is what `as: e` binds; `headline` opens the context text; `trace` is innermost first."""
+
+    def __init__(self, value: Any, headline: str) -> None:
+        super().__init__(headline)
+        self.value = value
+        self.headline = headline
+        self.trace: list[StackFrame] = []
+
+    def locate(self, frame: StackFrame) -> None:
+        """Note the step the error passes through; within one call of a routine the innermost step stands."""
+        if not self.trace or self.trace[-1].call is not frame.call:
+            self.trace.append(frame)
+
+    def context(self) -> str:
+        """The text of `error.context`: the message and where it happened."""
+        places = (
+            f'in step "{frame.step}", routine "{frame.routine}", line: {frame.position.line}' for frame in self.trace
+        )
+        return "\n".join((self.headline, *places))
+
+
+def runtime_error(tag: str, message: str, *extra_tags: str, prefixed: bool = True, **fields: Any) -> WorkflowError:
+    """An error of the interpreter as a map of `message`, `tags` and, for HttpError, `code`, `headers` and `body`."""
+    text = f"{tag}: {message}" if prefixed else message
+    tags = [tag, *extra_tags, *_PARENTS.get(tag, ())]
+    return WorkflowError({"message": text, "tags": tags, **fields}, text)
+
+
+def type_error(message: str) -> WorkflowError:
+    """A value of the wrong type."""
+    return runtime_error("TypeError", message)
+
+
+def value_error(message: str) -> WorkflowError:
+    """A value of the right type that cannot be used."""
+    return runtime_error("ValueError", message)
+
+
+class ApiError(Exception):
+    """A refused request, with the status of both wire forms."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status of `code`. https://cloud.google.com/apis/design/errors#error_codes"""
+        return _HTTP_STATUS.get(self.code, 500)
+
+
+_HTTP_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+_FROM_HTTP = {status: code for code, status in _HTTP_STATUS.items() if code is not grpc.StatusCode.FAILED_PRECONDITION}
+
+
+def injected(status: int) -> ApiError:
+    """The answer of a fault that was ordered with an HTTP status."""
+    return ApiError(_FROM_HTTP.get(status, grpc.StatusCode.UNKNOWN), f"injected fault: {status}")
+
+
+def not_found(what: str) -> ApiError:
+    """NOT_FOUND for a resource name."""
+    return ApiError(grpc.StatusCode.NOT_FOUND, f"{what} not found")
+
+
+def invalid(message: str) -> ApiError:
+    """INVALID_ARGUMENT."""
+    return ApiError(grpc.StatusCode.INVALID_ARGUMENT, message)

@@ -1,0 +1,204 @@
+"""How does a workflow call a URL, and what does it get back?
+
+https://cloud.google.com/workflows/docs/http-requests
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from localcloud.context import Context
+from localcloud.workflows import values
+from localcloud.workflows.errors import runtime_error, type_error, value_error
+from localcloud.workflows.values import Value
+
+DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S = 300.0, 1800.0
+MAX_RESPONSE_BYTES = 2 * 1024 * 1024
+USER_AGENT = "GoogleCloudWorkflows; (+https://cloud.google.com/workflows/docs)"
+# Shorter than the 5 s after which uvicorn closes an idle connection, so that a call rarely meets a closing one.
+_KEEP_ALIVE_S = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One outgoing call, as it goes on the wire."""
+
+    method: str
+    url: URL
+    headers: Mapping[str, str]
+    body: bytes | None
+    timeout_s: float
+
+
+class HttpClient:
+    """Outgoing calls of all executions over one pool of connections, opened on the first call."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._session: aiohttp.ClientSession | None = None
+        self.in_flight = 0  # calls without an answer yet
+
+    async def close(self) -> None:
+        """Close the pool."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def send(self, request: Request) -> Value:
+        """The response as a map of `body`, `code` and `headers`.
+
+        Raises:
+            WorkflowError: HttpError from status 400 on, and for a connection or a time that ran out.
+        """
+        fault = self._context.faults.take("workflows.http.call", str(request.url))
+        if fault is not None and fault.action == "delay":
+            await self._context.clock.sleep(fault.delay_s)
+        if fault is not None and fault.action == "fail":
+            return _checked(_injected(fault.status))
+        response = await self._exchange(request)
+        if fault is not None and fault.action == "fail_after":
+            return _checked(_injected(fault.status))
+        return _checked(response)
+
+    async def _exchange(self, request: Request) -> dict[str, Value]:
+        self.in_flight += 1
+        try:
+            return await self._context.clock.timeout(self._answer(request), request.timeout_s)
+        except TimeoutError as error:
+            raise runtime_error("TimeoutError", "request timed out", prefixed=False) from error
+        except aiohttp.ClientConnectorError as error:
+            raise runtime_error("ConnectionFailedError", f"failed to connect: {error}") from error
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
+            raise runtime_error("ConnectionError", f"connection broken: {error}") from error
+        except (aiohttp.ClientError, ValueError) as error:
+            raise value_error(f"the request cannot be sent: {error}") from error
+        finally:
+            self.in_flight -= 1
+
+    async def _answer(self, request: Request) -> dict[str, Value]:
+        # Not documented: redirects. Here they are answers like any other.
+        async with self._pool().request(
+            request.method, request.url, headers=request.headers, data=request.body, allow_redirects=False
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > MAX_RESPONSE_BYTES:
+                    raise values.result_size_error(f"the response is larger than {MAX_RESPONSE_BYTES} bytes")
+            headers = {_canonical(name): value for name, value in response.headers.items()}
+            return {"body": _decoded(bytes(body), response), "code": response.status, "headers": headers}
+
+    def _pool(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the clock's timeout is the only one
+                skip_auto_headers=("Content-Type", "User-Agent"),
+            )
+        return self._session
+
+
+def _injected(status: int) -> dict[str, Value]:
+    headers = {"Content-Type": "text/plain"}
+    return {"body": f"injected fault: {status}", "code": status, "headers": headers}
+
+
+def _checked(response: dict[str, Value]) -> Value:
+    if response["code"] >= 400:
+        message = f"HTTP server responded with error code {response['code']}"
+        raise runtime_error("HttpError", message, prefixed=False, **response)
+    return response
+
+
+def _canonical(name: str) -> str:
+    return "-".join(part.capitalize() for part in name.split("-"))
+
+
+def _decoded(body: bytes, response: aiohttp.ClientResponse) -> Value:
+    """Only `application/json` is decoded. Not documented: bytes that are no text (here bytes) and bad JSON (text)."""
+    if response.content_type == "application/json" and body:
+        try:
+            return values.from_json(body)
+        except ValueError:
+            pass
+    try:
+        return body.decode(response.charset or "utf-8")
+    except (UnicodeDecodeError, LookupError):
+        return body
+
+
+def text_map(value: Value, what: str) -> dict[str, str]:
+    """A map of strings. Raises TypeError as a workflow sees it."""
+    if value is None:
+        return {}
+    if type(value) is not dict or any(type(item) is not str for item in value.values()):
+        raise type_error(f"{what} must be a map of strings")
+    return dict(value)
+
+
+def with_query(url: str, query: Value, *, encoded: bool = False) -> URL:
+    """The URL with query parameters added. Raises ValueError or TypeError as a workflow sees them."""
+    try:
+        address = URL(url, encoded=encoded)
+    except ValueError as error:
+        raise value_error(f"invalid URL {url!r}: {error}") from error
+    if address.scheme not in ("http", "https") or not address.host:
+        raise value_error(f"invalid URL {url!r}: expected http:// or https:// and a host")
+    if query is None:
+        return address
+    if type(query) is not dict:
+        raise type_error("query must be a map")
+    pairs = [
+        (name, values.to_string(item))
+        for name, value in query.items()
+        for item in (value if type(value) is list else [value])
+    ]
+    return address.extend_query(pairs) if pairs else address
+
+
+def encoded_body(body: Value, headers: dict[str, str]) -> bytes | None:
+    """The body's bytes by its type and Content-Type, which is added to `headers` where it is missing."""
+    if body is None:
+        return None
+    content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), None)
+    if content_type is None:
+        headers["Content-Type"] = (
+            "application/octet-stream" if type(body) is bytes else "application/json; charset=utf-8"
+        )
+        return body if type(body) is bytes else values.to_json(body).encode()
+    if type(body) is bytes:
+        return body
+    media = content_type.partition(";")[0].strip().lower()
+    if media == "application/json" or (media.startswith("application/") and media.endswith("+json")):
+        if type(body) is str:
+            raise type_error(f"a body of Content-Type {media} must be a map, not a string")
+        return values.to_json(body).encode()
+    if type(body) is not str:
+        raise type_error(f"a body of Content-Type {media} must be a string, not a {values.type_name(body)}")
+    if media == "application/x-www-form-urlencoded":
+        return quote(body, safe="=&+%-._~*").encode()  # given unencoded; what is encoded already stays
+    if media.startswith("text/"):
+        return body.encode()
+    raise value_error(f"Content-Type {content_type!r} is not supported")
+
+
+def user_agent(headers: dict[str, str]) -> dict[str, str]:
+    """The headers with Workflows' User-Agent, behind a given one."""
+    given = [name for name in headers if name.lower() == "user-agent"]
+    agents = [headers.pop(name) for name in given]
+    return {**headers, "User-Agent": " ".join([*agents[:1], USER_AGENT])}
+
+
+def timeout_of(value: Value, most: float = MAX_TIMEOUT_S) -> float:
+    """A timeout argument in seconds."""
+    if not values.is_number(value):
+        raise type_error(f"timeout must be a number, not a {values.type_name(value)}")
+    if not 0 < value <= most:
+        raise value_error(f"timeout {value} is not in (0, {most:g}] seconds")
+    return float(value)

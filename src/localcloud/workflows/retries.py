@@ -1,0 +1,112 @@
+"""Should a failed block or call be tried again, and after how long?
+
+https://cloud.google.com/workflows/docs/reference/syntax/retrying
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from localcloud.workflows import values
+from localcloud.workflows.errors import type_error, value_error
+from localcloud.workflows.functions import constant, reference
+from localcloud.workflows.values import FunctionRef, Value
+
+_IDEMPOTENT_CODES = (429, 502, 503, 504)
+_IDEMPOTENT_TAGS = {"ConnectionError", "ConnectionFailedError", "TimeoutError"}
+_NON_IDEMPOTENT_CODES = (429, 503)
+_NON_IDEMPOTENT_TAGS = {"ConnectionFailedError"}
+
+# Not documented: a policy without one of its fields. Here: any error, five times, with the default backoff.
+_DEFAULT_MAX_RETRIES = 5
+_DEFAULT_BACKOFF = {"initial_delay": 1.0, "max_delay": 60.0, "multiplier": 1.25}
+
+
+def is_idempotent_retry(error: Value) -> bool:
+    """http.default_retry_predicate."""
+    return _matches(error, _IDEMPOTENT_CODES, _IDEMPOTENT_TAGS)
+
+
+def is_non_idempotent_retry(error: Value) -> bool:
+    """http.default_retry_predicate_non_idempotent."""
+    return _matches(error, _NON_IDEMPOTENT_CODES, _NON_IDEMPOTENT_TAGS)
+
+
+def _matches(error: Value, codes: tuple[int, ...], tags: set[str]) -> bool:
+    if type(error) is not dict:
+        return False
+    own_tags = error.get("tags")
+    return error.get("code") in codes or (
+        type(own_tags) is list and any(type(tag) is str and tag in tags for tag in own_tags)
+    )
+
+
+_IDEMPOTENT = reference("http.default_retry_predicate")
+_NON_IDEMPOTENT = reference("http.default_retry_predicate_non_idempotent")
+_ALWAYS = reference("retry.always")
+_NEVER = reference("retry.never")
+constant("retry.default_backoff", _DEFAULT_BACKOFF)
+constant(
+    "http.default_retry",
+    {"predicate": _IDEMPOTENT, "max_retries": _DEFAULT_MAX_RETRIES, "backoff": _DEFAULT_BACKOFF},
+)
+constant(
+    "http.default_retry_non_idempotent",
+    {"predicate": _NON_IDEMPOTENT, "max_retries": _DEFAULT_MAX_RETRIES, "backoff": _DEFAULT_BACKOFF},
+)
+
+PREDICATES: Mapping[str, Callable[[Value], bool]] = {
+    _IDEMPOTENT.name: is_idempotent_retry,
+    _NON_IDEMPOTENT.name: is_non_idempotent_retry,
+    _ALWAYS.name: lambda _: True,
+    _NEVER.name: lambda _: False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """When and how often to try again. `max_retries` does not count the first attempt; delays are in seconds."""
+
+    predicate: FunctionRef = _ALWAYS
+    max_retries: int = _DEFAULT_MAX_RETRIES
+    initial_delay: float = 1.0
+    max_delay: float = 60.0
+    multiplier: float = 1.25
+
+    def delays(self) -> Iterator[float]:
+        """How long to wait before each retry: the delay before times the multiplier, each within `max_delay`."""
+        delay = self.initial_delay
+        for _ in range(self.max_retries):
+            yield min(delay, self.max_delay)
+            delay *= self.multiplier
+
+
+def policy(value: Value) -> Policy:
+    """The policy of a `retry`. Raises TypeError and ValueError as a workflow sees them."""
+    fields = _map(value, "retry")
+    predicate = fields.get("predicate", _ALWAYS)
+    if type(predicate) is not FunctionRef:
+        raise type_error("retry predicate must be a function or subworkflow")
+    backoff = {**_DEFAULT_BACKOFF, **_map(fields.get("backoff", {}), "retry backoff")}
+    return Policy(
+        predicate,
+        int(_number(fields.get("max_retries", _DEFAULT_MAX_RETRIES), "max_retries")),
+        _number(backoff["initial_delay"], "initial_delay"),
+        _number(backoff["max_delay"], "max_delay"),
+        _number(backoff["multiplier"], "multiplier"),
+    )
+
+
+def _map(value: Value, what: str) -> dict[str, Value]:
+    if type(value) is not dict:
+        raise type_error(f"{what} must be a map, not a {values.type_name(value)}")
+    return value
+
+
+def _number(value: Value, what: str) -> float:
+    if not values.is_number(value):
+        raise type_error(f"retry {what} must be a number, not a {values.type_name(value)}")
+    if value < 0:
+        raise value_error(f"retry {what} must not be negative: {value}")
+    return float(value)
