@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING
 
 from localcloud.cloud import CloudConfig, LocalCloud, running
 from localcloud.store import StateInUse
+from zeroidle import wiring
+from zeroidle.core.pipeline import Deployment
 from zeroidle.errors import TemporaryError
+from zeroidle.settings import Settings
 from zeroidle_cli import deployment
 from zeroidle_cli.project import Project
 
@@ -48,6 +51,11 @@ class Connection:
 
         return GoogleObjects(storage.Client(project=self.project.project_id))
 
+    @cached_property
+    def deployment(self) -> Deployment:
+        """What the handlers know of what is deployed."""
+        return wiring.deployment(self.project.bundle, Settings.from_env(self.environment))
+
     def bucket(self, key: str) -> str:
         """The full name of a bucket."""
         return self.project.bucket(key)
@@ -61,13 +69,13 @@ def connect(project: Project, state: Path | None = None) -> Iterator[Connection]
         TemporaryError: the state is held by a local cloud that does not answer.
     """
     folder = (state or project.default_state).resolve()
-    environment = _exported() or _announced(folder)
-    if environment is not None:
-        with _environment(environment):
-            yield Connection(project, folder, environment)
+    found = _exported() or _announced(folder)
+    if found is not None:
+        with _environment(found):
+            yield Connection(project, folder, found)
         return
-    with serve(project, folder) as cloud, _environment(cloud.environment()):
-        yield Connection(project, folder, cloud.environment(), cloud)
+    with serve(project, folder) as cloud, _environment(deployment.environment(project, cloud)):
+        yield Connection(project, folder, deployment.environment(project, cloud), cloud)
 
 
 @contextlib.contextmanager
@@ -79,7 +87,9 @@ def serve(project: Project, state: Path, *, http_port: int = 0, grpc_port: int =
     try:
         with running(config, lambda cloud: deployment.local(project, cloud)) as cloud:
             announcement = state / RUNNING_FILE
-            announcement.write_text(json.dumps({"pid": os.getpid(), "environment": cloud.environment()}))
+            announcement.write_text(
+                json.dumps({"pid": os.getpid(), "environment": deployment.environment(project, cloud)})
+            )
             try:
                 yield cloud
             finally:

@@ -1,4 +1,4 @@
-"""How does the bundle run on one machine? As buckets, triggers, functions, services and workflows of the local cloud."""
+"""How does the bundle run on one machine? As buckets, triggers, functions, services, workflows of the local cloud."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import os
 import sys
 from collections.abc import Mapping
 
-from localcloud.scheduler.state import Schedule
-from localcloud.workflows.state import WorkflowSpec
-
 from localcloud.cloud import Deployment, LocalCloud
 from localcloud.eventarc.state import Trigger
 from localcloud.run.state import ServiceSpec
+from localcloud.scheduler.state import Schedule
+from localcloud.workflows.state import WorkflowSpec
 from zeroidle import bundle
 from zeroidle.contracts import names
 from zeroidle.http import READY_PATH
@@ -24,12 +23,20 @@ BACKOFF_S = (1.0, 60.0)  # between deliveries of an event; in the cloud 10 s to 
 IDLE_S = 300.0  # until an instance without requests ends; in the cloud up to 15 minutes
 
 
+def environment(project: Project, cloud: LocalCloud) -> dict[str, str]:
+    """What a process needs to run against `cloud`: functions, services, Google's clients, this command line."""
+    return {
+        **cloud.environment(),
+        "ZEROIDLE_REGION": project.region,
+        "ZEROIDLE_BUNDLE": str(project.root / bundle.FILE_NAME),
+    }
+
+
 def local(project: Project, cloud: LocalCloud) -> Deployment:
     """What to deploy to `cloud`, sized for this machine."""
-    deployed = project.bundle
-    environment = {**cloud.environment(), "ZEROIDLE_BUNDLE": str(project.root / bundle.FILE_NAME)}
-    functions = [_function(project, name, spec, environment) for name, spec in deployed.functions.items()]
-    services = [_service(project, name, spec, environment) for name, spec in deployed.services.items()]
+    deployed, env = project.bundle, environment(project, cloud)
+    functions = [_function(project, name, spec, env) for name, spec in deployed.functions.items()]
+    services = [_service(project, name, spec, env) for name, spec in deployed.services.items()]
     return Deployment(
         buckets=tuple(project.bucket(key) for key in deployed.buckets),
         topics=tuple(deployed.topics),
@@ -40,12 +47,12 @@ def local(project: Project, cloud: LocalCloud) -> Deployment:
     )
 
 
-def _function(project: Project, name: str, spec: bundle.Function, environment: Mapping[str, str]) -> ServiceSpec:
+def _function(project: Project, name: str, spec: bundle.Function, env: Mapping[str, str]) -> ServiceSpec:
     source = str(project.root / "functions" / "main.py")
     return ServiceSpec(
         name=names.resource_name(name),
         command=(sys.executable, "-m", "functions_framework", "--source", source, "--target", name),
-        env={**environment, "THREADS": str(spec.concurrency), "ZEROIDLE_REGION": project.region},
+        env={**env, "THREADS": str(spec.concurrency)},
         cwd=project.root,
         concurrency=spec.concurrency,
         max_instances=1,
@@ -54,13 +61,13 @@ def _function(project: Project, name: str, spec: bundle.Function, environment: M
     )
 
 
-def _service(project: Project, name: str, spec: bundle.Service, environment: Mapping[str, str]) -> ServiceSpec:
+def _service(project: Project, name: str, spec: bundle.Service, env: Mapping[str, str]) -> ServiceSpec:
     models = {"MODEL_BUCKET": project.bucket("models"), "DEFAULT_MODEL": project.bundle.default_model}
     # One process per instance and one instance per service: two that compute at once only share the same cores.
     return ServiceSpec(
         name=names.resource_name(name),
         command=(sys.executable, "-m", f"{spec.source.replace('/', '.')}.app"),
-        env={**environment, **(models if spec.reads_models else {}), "CPU_LIMIT": str(_cores())},
+        env={**env, **(models if spec.reads_models else {}), "CPU_LIMIT": str(_cores())},
         cwd=project.root,
         concurrency=spec.concurrency,
         max_instances=1,

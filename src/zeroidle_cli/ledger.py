@@ -11,11 +11,12 @@ from typing import Any
 from zeroidle.contracts import codec, names
 from zeroidle.contracts.records import Job, State
 from zeroidle.contracts.services import Folder, ObjectRef
+from zeroidle.core.pipeline import output_folder
 from zeroidle.errors import MissingObject, PermanentError
 from zeroidle_cli.connection import Connection
 
 READERS = 8
-SUMMARY, ERROR = "summary.json", names.ERROR_FILE
+SUMMARY = "summary.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,7 @@ class Ledger:
 
     def result_folder(self, job: Job) -> Folder | None:
         """Where the job's result or error.json is; None while there is neither."""
-        if job.result is not None:
-            return Folder(bucket=self.connection.bucket("output"), prefix=job.result.prefix)
-        if job.state is not State.FAILED or job.run is None:
-            return None
-        source = job.run.input
-        prefix = names.result_prefix(source.name, source.generation or "0")
-        if job.job_id != names.job_id_for_upload(source.bucket, source.name, source.generation or "0"):
-            prefix = f"{prefix}/{job.job_id}"
-        return Folder(bucket=self.connection.bucket("output"), prefix=prefix)
+        return output_folder(job, self.connection.deployment) if job.result or job.state is State.FAILED else None
 
     def summary(self, job: Job) -> dict[str, Any] | None:
         """The published summary.json, or None."""

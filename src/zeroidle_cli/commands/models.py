@@ -45,7 +45,7 @@ def add(
         directory, name=name or default_name, version=version or default_version, accuracy=_accuracy(directory)
     )
     with connect(project.find(), state) as connection:
-        added = _add(connection, directory, index, if_missing=if_missing)
+        added = put(connection, directory, index, if_missing=if_missing)
     if as_json:
         print_json({"model": index, "added": added})
         return
@@ -108,7 +108,8 @@ def _accuracy(directory: Path) -> dict[str, float]:
     return {name: float(value) for name, value in json.loads(path.read_bytes()).items()} if path.is_file() else {}
 
 
-def _add(connection: Connection, directory: Path, index: ModelIndex, *, if_missing: bool) -> bool:
+def put(connection: Connection, directory: Path, index: ModelIndex, *, if_missing: bool) -> bool:
+    """Write the files, the index last; whether there was anything to do. Raises PermanentError (MODEL_EXISTS)."""
     bucket, prefix = connection.bucket("models"), f"{index.name}/{index.version}"
     ref = ObjectRef(bucket=bucket, name=f"{prefix}/{contract.INDEX}")
     if connection.objects.stat(ref) is not None:

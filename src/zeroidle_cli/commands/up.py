@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from localcloud.cloud import LocalCloud
-from zeroidle_cli import project
+from zeroidle_cli import deployment, project
 from zeroidle_cli.connection import serve
 from zeroidle_cli.options import JsonOption, StateOption
 from zeroidle_cli.output import err, escape, out, print_json
@@ -55,7 +55,7 @@ def _told(here: Project, cloud: LocalCloud, state: Path) -> dict[str, Any]:
         "state": str(state),
         "buckets": {key: here.bucket(key) for key in here.bundle.buckets},
         "topics": sorted(here.bundle.topics),
-        "environment": cloud.environment(),
+        "environment": deployment.environment(here, cloud),
     }
 
 
@@ -75,9 +75,14 @@ def _watch(cloud: LocalCloud, ended: threading.Event) -> None:
     """Say which instances come and go."""
     seen: dict[tuple[str, str], str] = {}
     while not ended.wait(WATCH_S):
-        now = {(i["service"], i["instance"]): i["phase"] for i in cloud.call(cloud.run.describe)}
-        for key in now.keys() | seen.keys():
+        now = cloud.call(lambda: _phases(cloud))
+        for key in sorted(now.keys() | seen.keys()):
             phase = now.get(key, "gone")
             if seen.get(key) != phase:
                 err.print(f"[dim]{key[0]} {key[1]}: {phase}[/]")
         seen = now
+
+
+def _phases(cloud: LocalCloud) -> dict[tuple[str, str], str]:
+    """Phase by service and instance."""
+    return {(i.spec.name, i.name): i.phase.value for service in cloud.run.services() for i in service.instances}
