@@ -131,11 +131,15 @@ class Instance:
         self.phase = Phase.READY
         self.cold_start.ready = time.time()
 
-    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
-        """SIGTERM, then SIGKILL for what still lives after `grace_s` seconds; returns when it has ended."""
-        if self.phase is not Phase.ENDED:
+    def close(self) -> None:
+        """It takes no more requests, and is asked to end."""
+        if self.phase in (Phase.STARTING, Phase.READY):
             self.phase = Phase.STOPPING
             self._signal(signal.SIGTERM)
+
+    async def stop(self, grace_s: float = STOP_GRACE_S) -> None:
+        """SIGTERM, then SIGKILL for what still lives after `grace_s` seconds; returns when it has ended."""
+        self.close()
         try:
             async with asyncio.timeout(grace_s):
                 await self.ended.wait()

@@ -142,7 +142,7 @@ class Service:
         for instance in self.instances:
             instance.retired = True
             if instance.active == 0:
-                self._spawn(instance.stop())
+                self._stop(instance)
 
     async def acquire(self) -> Instance:
         """The instance for one request, which must be given back with `release`. Waits in line for it.
@@ -181,7 +181,7 @@ class Service:
         instance.active -= 1
         instance.idle_since = self._clock.time()
         if instance.retired and instance.active == 0:
-            self._spawn(instance.stop())
+            self._stop(instance)
         self._serve_waiting()
         self._watch_idle(instance)
 
@@ -298,9 +298,13 @@ class Service:
         if not instance.is_open or instance.active:
             return  # whoever releases it looks again
         if state.may_stop(self.spec, live=live, active=0, idle_for_s=idle_for):
-            self._spawn(instance.stop())
+            self._stop(instance)
         elif idle_for < self.spec.idle_s:
             self._watch_idle(instance)
+
+    def _stop(self, instance: Instance) -> None:
+        instance.close()  # now, so that nobody counts on it any more
+        self._spawn(instance.stop())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
