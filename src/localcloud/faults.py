@@ -8,6 +8,7 @@ makes the next matching call commit and then answer 503, as a load balancer that
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
@@ -46,9 +47,13 @@ class Fault:
 
 
 class Faults:
-    """The orders that stand, oldest first. May be used from any thread."""
+    """The orders that stand, oldest first. May be used from any thread.
+
+    `on_hit`, if set, is called with each fault as it hits, before it acts: the moment to kill whoever is calling.
+    """
 
     def __init__(self) -> None:
+        self.on_hit: Callable[[Fault], None] | None = None
         self._standing: list[Fault] = []
         self._lock = threading.Lock()
 
@@ -73,8 +78,12 @@ class Faults:
         Calls are named `<service>.<resource type>.<verb>` (`storage.objects.insert`, `pubsub.messages.deliver`,
         `eventarc.events.deliver`, `run.services.invoke`, `workflows.executions.create`).
         """
-        if not self._standing:
-            return None
+        fault = self._next(call, resource) if self._standing else None
+        if fault is not None and self.on_hit is not None:
+            self.on_hit(fault)
+        return fault
+
+    def _next(self, call: str, resource: str) -> Fault | None:
         with self._lock:
             for index, fault in enumerate(self._standing):
                 if not (fnmatchcase(call, fault.call) and fnmatchcase(resource, fault.resource)):
