@@ -12,7 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-_ROUNDING_S = 3e-6  # alarms ring a little early (alarm.EARLY_S), and moments near 2e9 are exact to about 0.2 µs
+# Moments near 2e9 are exact to about 0.2 µs: whoever waits for one wakes a little early, and `tick` is as generous, so
+# that rounding cannot leave a stopped clock just short of it.
+EARLY_S = 1e-6
+_ROUNDING_S = 3 * EARLY_S
 _SPARE_TIMERS = 64
 
 

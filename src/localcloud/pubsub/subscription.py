@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from localcloud.clock import Timer
 from localcloud.context import Context
 from localcloud.faults import Fault
 from localcloud.pubsub import filters
-from localcloud.pubsub.alarm import Alarm
-from localcloud.pubsub.queue import Entry, Queue, State
+from localcloud.pubsub.queue import EARLY_S, Entry, Queue, State
 from localcloud.pubsub.resources import MessageResource, backoff_s, retention_s
 
 MESSAGES, ATTEMPTS = "pubsub.messages", "pubsub.attempts"
@@ -55,7 +55,8 @@ class Subscription:
         self.listeners: set[Callable[[], None]] = set()  # told when there may be something to lease
         self._context = context
         self._dead_letter = dead_letter
-        self._alarm: Alarm | None = None
+        self._running = False
+        self._alarm: Timer | None = None
         self._load()
 
     @property
@@ -75,15 +76,14 @@ class Subscription:
 
     def start(self) -> None:
         """Begin to keep time; needs a running event loop."""
-        if self._alarm is None:
-            self._alarm = Alarm(self._context.clock, self._tick)
+        self._running = True
         self._tick()
 
     def stop(self) -> None:
         """Stop keeping time; rows stay."""
+        self._running = False
         if self._alarm is not None:
             self._alarm.cancel()
-        self._alarm = None
 
     def close(self) -> None:
         """The subscription is deleted or detached: drop its backlog and let go of its subscribers."""
@@ -231,12 +231,19 @@ class Subscription:
             self.purge(now - retention_s(self.resource) + 1e-6)
 
     def _set_alarm(self) -> None:
+        """Wake up for the next thing that comes due: a lease, a backoff, or the end of the retention."""
         oldest = self.queue.oldest()
-        if self._alarm is None or oldest is None:
+        if not self._running or oldest is None:
             return
         end = oldest.published + retention_s(self.resource)
         due = self.queue.next_due()
-        self._alarm.at(end if due is None else min(due, end))
+        when = end if due is None else min(due, end)
+        if self._alarm is not None and self._alarm.is_pending:
+            if self._alarm.when <= when:
+                return
+            self._alarm.cancel()
+        clock = self._context.clock
+        self._alarm = clock.call_later(when - clock.time() - EARLY_S, self._tick)
 
     def _leased_as(self, ack_id: str) -> Entry | None:
         """The message whose latest lease has this ack id."""

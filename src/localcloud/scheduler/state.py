@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from localcloud.context import Context
-from localcloud.pubsub.alarm import EARLY_S
 from localcloud.pubsub.errors import PubSubError, shown
+from localcloud.pubsub.queue import EARLY_S
 from localcloud.pubsub.resources import PublishedMessage
 from localcloud.pubsub.state import PubSub
 from localcloud.scheduler.errors import InvalidSchedule
