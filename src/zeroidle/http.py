@@ -66,6 +66,7 @@ def application(
     routes: Sequence[BaseRoute],
     *,
     is_ready: Callable[[], bool] = lambda: True,
+    waiting_for: Callable[[], str] = lambda: "",
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
 ) -> Starlette:
     """A service with `routes`, health routes and error answers. `is_ready`: work may come."""
@@ -74,7 +75,9 @@ def application(
         return JSONResponse({"status": "alive"})
 
     async def ready(_: Request) -> Response:
-        return JSONResponse({"status": "ready"}) if is_ready() else JSONResponse({"status": "starting"}, 503)
+        if is_ready():
+            return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "starting", "reason": waiting_for()}, 503)
 
     return Starlette(
         routes=[*routes, Route(LIVE_PATH, live), Route(READY_PATH, ready)],
@@ -83,13 +86,13 @@ def application(
     )
 
 
-def serve(factory: Callable[[], Starlette]) -> None:
-    """Run a service until SIGTERM on `HOST` (loopback unless told) and `PORT` (8080)."""
+def serve(factory: Callable[[], Starlette], *, port: str | None = None) -> None:
+    """Run a service until SIGTERM on `HOST` (loopback unless told) and `port`, else `PORT` (8080)."""
     logs.configure(os.environ.get("LOG_LEVEL", "INFO"))
     uvicorn.run(
         factory(),
         host=os.environ.get("HOST", "127.0.0.1"),
-        port=int(os.environ.get("PORT", "8080")),
+        port=int(port or os.environ.get("PORT", "8080")),
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=8,  # Cloud Run kills 10 s after SIGTERM
