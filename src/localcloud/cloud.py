@@ -30,9 +30,12 @@ from localcloud.pubsub.state import PubSub
 from localcloud.run import api as run_api
 from localcloud.run.service import Run
 from localcloud.run.state import ServiceSpec
+from localcloud.scheduler.state import Schedule, Scheduler
 from localcloud.storage import api as storage_api
 from localcloud.storage.state import Storage
 from localcloud.store import Store
+from localcloud.workflows import api as workflows_api
+from localcloud.workflows.state import Workflows, WorkflowSpec
 
 _T = TypeVar("_T")
 
@@ -61,12 +64,14 @@ class Deployment:
     subscriptions: tuple[SubscriptionSpec, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     services: tuple[ServiceSpec, ...] = ()
+    workflows: tuple[WorkflowSpec, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
 
 
 class LocalCloud:
     """A project of the cloud in this process. Make it on the loop that is to run it.
 
-    Only `clock.advance`, `faults`, `call` and `environment` may be used from another thread.
+    From another thread use `clock`, `faults`, `is_idle`, `environment`, and `call` for all else.
     """
 
     def __init__(self, config: CloudConfig) -> None:
@@ -102,9 +107,11 @@ class LocalCloud:
         self.pubsub = PubSub(self.context)
         self.eventarc = Eventarc(self.context, self.pubsub)
         self.run = Run(self.context)
+        self.workflows = Workflows(self.context)
+        self.scheduler = Scheduler(self.context, self.pubsub)
         self.storage.subscribe(self.eventarc.storage_event)
         # In the order they start: what calls comes after what is called. They stop the other way round.
-        self._services = (self.storage, self.run, self.pubsub, self.eventarc)
+        self._services = (self.storage, self.run, self.workflows, self.pubsub, self.eventarc, self.scheduler)
 
     async def start(self) -> None:
         """Serve, and go on with what an earlier process left in the state."""
@@ -114,9 +121,10 @@ class LocalCloud:
                 *storage_api.routes(self.storage),
                 *pubsub_api.routes(self.pubsub),
                 *eventarc_api.routes(self.eventarc),
+                *workflows_api.routes(self.workflows),
                 *admin.routes(self),
             ],
-            pubsub_api.grpc_handlers(self.pubsub),
+            [*pubsub_api.grpc_handlers(self.pubsub), *workflows_api.grpc_handlers(self.workflows)],
         )
         for service in self._services:
             await service.start()
@@ -131,8 +139,12 @@ class LocalCloud:
             self.pubsub.create_subscription(subscription)
         for spec in deployment.services:
             self.run.deploy(spec)
+        for workflow in deployment.workflows:
+            self.workflows.deploy(workflow)
         for trigger in deployment.triggers:
             self.eventarc.create_trigger(trigger)
+        for schedule in deployment.schedules:
+            self.scheduler.create_schedule(schedule)
 
     async def stop(self) -> None:
         """End everything; what is in the state goes on at the next start."""
@@ -142,8 +154,8 @@ class LocalCloud:
         self.context.store.close()
 
     def is_idle(self) -> bool:
-        """Is nothing on its way: no event undelivered, no request in flight?"""
-        return self.pubsub.is_idle() and self.run.is_idle()
+        """Is nothing on its way: no event undelivered, no execution active, no request in flight?"""
+        return self.call(lambda: self.pubsub.is_idle() and self.run.is_idle() and not self._has_active_execution())
 
     def environment(self) -> dict[str, str]:
         """The variables by which client libraries, and the programs that use them, find this cloud."""
@@ -158,12 +170,18 @@ class LocalCloud:
         }
 
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
-        """The result of `function`, run on the loop of this cloud, which must not be the caller's."""
+        """The result of `function`, run on the loop of this cloud."""
+        if _running_loop() is self._loop:
+            return function(*arguments)
 
         async def called() -> _T:
             return function(*arguments)
 
         return asyncio.run_coroutine_threadsafe(called(), self._loop).result()
+
+    def _has_active_execution(self) -> bool:
+        names = [self.workflows.resource_name(workflow.name) for workflow in self.workflows.workflows()]
+        return any(execution.state == "ACTIVE" for name in names for execution in self.workflows.list(name))
 
 
 @contextlib.contextmanager
@@ -190,6 +208,13 @@ def running(config: CloudConfig, deployment: Callable[[LocalCloud], Deployment] 
         cloud = asyncio.run_coroutine_threadsafe(begin(), loop).result()
         ending.callback(lambda: asyncio.run_coroutine_threadsafe(cloud.stop(), loop).result())
         yield cloud
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _new_runner() -> asyncio.Runner:
