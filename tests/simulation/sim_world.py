@@ -14,7 +14,7 @@ from tests.simulation.sim_cloud import Execution, Faults, Killed, MemoryObjects,
 from zeroidle.contracts import codec, names
 from zeroidle.contracts.events import PubSubMessage, Upload
 from zeroidle.contracts.messages import Limits
-from zeroidle.contracts.records import Job, State
+from zeroidle.contracts.records import Job, Reason, State
 from zeroidle.contracts.services import ModelRef, ObjectRef
 from zeroidle.core.converge import ExecutionState
 from zeroidle.core.pipeline import Deployment
@@ -57,11 +57,11 @@ class Message:
 
 
 class World:
-    """A project: what is stored, what runs, what is on its way. `behaviour` is what executions do: see `_BEHAVIOURS`."""
+    """A project: what is stored, what runs, what is on its way. `behaviour` is what executions do, see `BEHAVIOURS`."""
 
     def __init__(self, behaviour: str = "good", faults: Faults | None = None) -> None:
         self.time = START
-        self.behaviour = behaviour
+        self.behaviour = behaviour  # of executions created from now on
         self.faults = faults or Faults()
         self.objects = MemoryObjects(self.now, self.faults, self._check_step)
         self.executions = SimExecutions(self.now, self.faults, self._check_intent)
@@ -71,8 +71,10 @@ class World:
         self.outcomes: Counter[str] = Counter()
         self.sent = 0
         self.published: list[tuple[str, int]] = []
-        self._terminal: dict[str, Job] = {}
-        self._attempts: dict[str, int] = {}
+        self._seen: dict[str, Job] = {}
+        self._working: dict[tuple[str, int], str] = {}
+        self._stopped_first: set[str] = set()
+        self._behaviours: dict[str, str] = {}
 
     # -- what people and the cloud do
 
@@ -118,8 +120,11 @@ class World:
     def deliver(self, message: Message, *, keep: bool = False) -> None:
         """Call the handler. A message that is not acknowledged, or that `keep` duplicates, is delivered again."""
         self.inbox.remove(message)
+        never_seen = self._unknown_job(message) if message.topic == "stop" else None
         try:
             self._handle(message)
+            if never_seen is not None:
+                self._stopped_first.add(never_seen)
         except PermanentError as error:
             self.outcomes[f"REJECTED {error.code}"] += 1
         except (ZeroidleError, Killed):
@@ -131,14 +136,17 @@ class World:
     def tick(self) -> None:
         """Cloud Scheduler's message, delivered; a tick that dies is followed by the next one."""
         message = self.send("tick", {})
+        before = self.jobs()
         self.deliver(message)
+        if self.executions.unavailable:
+            self._check_unknown_is_no_news(before)
         if message in self.inbox:
             self.inbox.remove(message)
             self.outcomes["MISSED TICK"] += 1
 
     def step(self, execution: Execution) -> None:
         """Let an execution do its next thing."""
-        _BEHAVIOURS[self.behaviour](self, execution)
+        _BEHAVIOURS[self._behaviours[execution.name]](self, execution)
 
     def settle(self, rounds: int = 200) -> None:
         """No more faults: deliver, run and tick until nothing is left to do. Raises Violation when that never comes."""
@@ -200,18 +208,25 @@ class World:
     def _check_step(self, effect: str) -> None:
         """After every single change in storage."""
         for job in self.jobs():
-            first = self._terminal.get(job.job_id)
-            if first is not None and first != job:
-                raise Violation(f"3: {job.job_id} was {first.state} and changed to {job} by {effect}")
-            if job.state.is_terminal:
-                self._terminal[job.job_id] = job
-            elif job.job_id not in self.markers():
+            before, self._seen[job.job_id] = self._seen.get(job.job_id), job
+            if before is not None and before != job:
+                _check_change(before, job, effect)
+            if not job.state.is_terminal and job.job_id not in self.markers():
                 raise Violation(f"6: {job.job_id} is {job.state} and has no marker after {effect}")
-            if job.attempt < self._attempts.get(job.job_id, 0):
-                raise Violation(f"2: attempt of {job.job_id} went back to {job.attempt}")
-            self._attempts[job.job_id] = job.attempt
+            runner = self.executions.all.get(job.execution or "")
+            if runner is not None and runner.attempt != job.attempt:
+                raise Violation(f"2: {job.job_id} is in attempt {job.attempt} and shows {runner.name} of another")
+            lost = [past for past in job.history if past.reason in (Reason.NOT_STARTED, Reason.EXECUTION_LOST)]
+            if job.errors_used != len(job.history) - len(lost):
+                raise Violation(f"10: {job.job_id} used {job.errors_used} errors for {job.history}")
         if effect.startswith(f"delete {names.ACTIVE_PREFIX}"):
             self._check_nothing_left(effect.rpartition("/")[2])
+
+    def _check_unknown_is_no_news(self, before: list[Job]) -> None:
+        for job in before:
+            running = job.state is State.RUNNING and job.deadline_at is not None and self.time < job.deadline_at
+            if running and self.job(job.job_id) != job:
+                raise Violation(f"8: {job.job_id} changed while nothing was known: {self.job(job.job_id)}")
 
     def _check_nothing_left(self, job_id: str) -> None:
         if any(job.job_id == job_id and not job.state.is_terminal for job in self.jobs()):
@@ -227,8 +242,16 @@ class World:
         job = stored.job
         if not job.state.is_terminal and (job.state is State.QUEUED or job.attempt < execution.attempt):
             raise Violation(f"4: attempt {execution.attempt} was asked for, the record says {job.state} {job.attempt}")
-        if job.stop is not None and job.attempt == 0:
+        if execution.job_id in self._stopped_first:
             raise Violation(f"3: {execution.job_id} was stopped before its start and runs")
+        self._behaviours[execution.name] = self.behaviour
+
+    def note_working(self, execution: Execution) -> None:
+        """An execution goes beyond its first step."""
+        owner = self._working.setdefault((execution.job_id, execution.attempt), execution.name)
+        current = self.job(execution.job_id)
+        if owner != execution.name or current.attempt != execution.attempt:
+            raise Violation(f"2: {execution.name} works on attempt {execution.attempt} beside {owner}: {current}")
 
     def note_published(self, execution: Execution) -> None:
         """An execution published a result."""
@@ -262,6 +285,10 @@ class World:
             self.faults.armed = False
         self.outcomes[outcome.value] += 1
 
+    def _unknown_job(self, message: Message) -> str | None:
+        job_id = str(json.loads(message.payload.data)["job_id"])
+        return job_id if self.context.jobs.load(job_id) is None else None
+
     def _owner(self, job_id: str) -> str:
         stored = self.context.jobs.load(job_id)
         return "me" if stored is None else stored.job.user_id
@@ -276,6 +303,24 @@ class World:
         assert run is not None
         prefix = names.result_prefix(run.input.name, run.input.generation or "0")
         return output.startswith(prefix if job_id.startswith("u-") else f"{prefix}/{job_id}")
+
+
+_NEXT = {
+    State.QUEUED: {State.PROVISIONING, State.FAILED, State.STOPPED},
+    State.PROVISIONING: set(State) - {State.PROVISIONING},
+    State.RUNNING: set(State) - {State.PROVISIONING},
+    State.STOPPING: {State.STOPPING, State.SUCCEEDED, State.FAILED, State.STOPPED},
+}
+
+
+def _check_change(before: Job, job: Job, effect: str) -> None:
+    if before.state.is_terminal:
+        raise Violation(f"3: {job.job_id} was {before.state} and changed to {job} by {effect}")
+    if job.attempt < before.attempt:
+        raise Violation(f"2: attempt of {job.job_id} went back to {job.attempt}")
+    same = job.state is before.state
+    if not same and job.state not in _NEXT[before.state]:
+        raise Violation(f"3: {job.job_id} went from {before.state} to {job.state}")
 
 
 def _beat(world: World, execution: Execution, seq: int, status: str, **fields: Any) -> None:
@@ -306,6 +351,7 @@ def _claims(world: World, execution: Execution) -> bool:
         if json.loads(world.objects.read(ref)[0])["execution"] != execution.name:
             _end(world, execution, ExecutionState.SUCCEEDED, result='{"duplicate_of": "another"}')
             return False
+    world.note_working(execution)
     return True
 
 
@@ -364,6 +410,7 @@ def _fails_with(code: str, *, told: bool = True) -> Any:
             case _:
                 return _end(world, execution, ExecutionState.FAILED, error=json.dumps(failure))
         execution.step += 1
+        return None
 
     return behave
 

@@ -61,10 +61,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen of the job's current attempt; `execution` is the claim's owner, else the one last asked for."""
+    """What was seen of the job.
+
+    `execution` is the owner of the current attempt's claim, else the one last asked for; `previous` is the one that ran
+    the attempt before, which has said its last word but may not have ended yet.
+    """
 
     claim: Claim | None = None
     execution: ExecutionView | None = None
+    previous: ExecutionView | None = None
     error_present: bool = False
 
 
@@ -113,7 +118,7 @@ def plan(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
     """What to do now, in this order. Every action may be done twice."""
     match job.state:
         case State.QUEUED:
-            return (Record(jobs.DeadlinePassed()),) if _is_late(job, now) else (StartExecution(job.attempt),)
+            return _queued(job, observed, now)
         case State.PROVISIONING:
             return _provisioning(job, observed, now)
         case State.RUNNING:
@@ -126,6 +131,15 @@ def plan(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
             assert_never(job.state)
 
 
+def _queued(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
+    if _is_late(job, now):
+        return (Record(jobs.DeadlinePassed()),)
+    previous = observed.previous
+    if previous is not None and previous.state is ExecutionState.UNKNOWN:
+        return ()
+    return (*_cancel(previous), StartExecution(job.attempt))
+
+
 def _provisioning(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
     claim, view = observed.claim, observed.execution
     if claim is None:
@@ -136,7 +150,7 @@ def _provisioning(job: Job, observed: Observed, now: float) -> tuple[Action, ...
         return (Record(jobs.ExecutionClaimed(job.attempt, claim.execution, now)),)
     if view is not None and view.state is ExecutionState.FAILED:
         return (Record(_end_of(job, view, now)),)  # it failed before it could claim: its error says more
-    return (*_cancel_late(observed), Record(jobs.AttemptClosed(job.attempt, now)))
+    return (*_cancel(observed.execution), Record(jobs.AttemptClosed(job.attempt, now)))
 
 
 def _running(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -152,7 +166,7 @@ def _stopping(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
     if claim is None:
         return (CloseAttempt(job.attempt),)
     if claim.execution is None:
-        return (*_cancel_late(observed), Record(jobs.AttemptClosed(job.attempt, now)))
+        return (*_cancel(observed.execution), Record(jobs.AttemptClosed(job.attempt, now)))
     if view is not None and view.has_ended:
         return () if _may_still_beat(view, now) else (Record(_end_of(job, view, now)),)
     late: tuple[Action, ...] = (Record(jobs.DeadlinePassed()),) if _is_late(job, now) else ()
@@ -167,18 +181,19 @@ def _terminal(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
         return (*error, RemoveMarker())
     if claim is None:
         return (*error, CloseAttempt(job.attempt))
-    if claim.execution is None or (view is not None and view.has_ended):
-        return (*error, *_cancel_late(observed), RemoveMarker())
     # Unknown is not dead: the marker stays until the API has answered.
+    if observed.previous is not None and observed.previous.state is ExecutionState.UNKNOWN:
+        return error
+    if claim.execution is None or (view is not None and view.has_ended):
+        return (*error, *_cancel(observed.previous), *_cancel(view), RemoveMarker())
     overdue = job.finished_at is None or now - job.finished_at >= END_GRACE_S
     if overdue and view is not None and view.state is ExecutionState.ACTIVE:
         return (*error, CancelExecution(claim.execution))
     return error
 
 
-def _cancel_late(observed: Observed) -> tuple[Action, ...]:
-    """An execution that comes too late for its attempt would end by itself, but only once it gets to run."""
-    view = observed.execution
+def _cancel(view: ExecutionView | None) -> tuple[Action, ...]:
+    """One that comes too late for its attempt, or has said its last word, would end by itself; this makes sure."""
     return (CancelExecution(view.name),) if view is not None and view.state is ExecutionState.ACTIVE else ()
 
 

@@ -86,14 +86,17 @@ def converge(context: Context, stored: Stored, observed: Observed | None = None)
 
 
 def observe(context: Context, job: Job) -> Observed:
-    """What the ledger and the cloud say of the job's current attempt."""
-    claim = context.jobs.claim(job.job_id, job.attempt) if job.attempt and job.state is not State.QUEUED else None
-    name = claim.execution if claim is not None and claim.execution is not None else job.execution
-    workflow = pipeline.workflow_of(job, context.deployment)
-    view = None
-    if name is not None and workflow is not None:
-        view = _view(context, names.execution_path(workflow, name))
-    return Observed(claim, view, _error_is_present(context, job))
+    """What the ledger and the cloud say of the job."""
+    asked = job.attempt > 0 and job.state is not State.QUEUED
+    claim = context.jobs.claim(job.job_id, job.attempt) if asked else None
+    running = claim.execution if claim is not None and claim.execution is not None else job.execution
+    past = job.history[-1].execution if job.history and (not asked or job.state.is_terminal) else None
+    return Observed(
+        claim,
+        execution=_view(context, job, running),
+        previous=_view(context, job, past),
+        error_present=_error_is_present(context, job),
+    )
 
 
 def require_owner(job: Job, user_id: str) -> None:
@@ -128,7 +131,8 @@ def _apply(context: Context, stored: Stored, action: Action) -> bool:
             return _start(context, job)
         case CancelExecution():
             context.executions.cancel(action.execution)
-            return job.state is State.STOPPING and _has_ended(context, action.execution)
+            view = _view(context, job, action.execution)
+            return job.state is State.STOPPING and view is not None and view.has_ended
         case CloseAttempt():
             return _close(context, job.job_id, action.attempt)
         case WriteError():
@@ -176,11 +180,11 @@ def _close(context: Context, job_id: str, attempt: int) -> bool:
     return True
 
 
-def _has_ended(context: Context, execution: str) -> bool:
-    return _view(context, execution).has_ended
-
-
-def _view(context: Context, execution: str) -> ExecutionView:
+def _view(context: Context, job: Job, name: str | None) -> ExecutionView | None:
+    workflow = pipeline.workflow_of(job, context.deployment)
+    if name is None or workflow is None:
+        return None
+    execution = names.execution_path(workflow, name)
     try:
         return context.executions.get(execution)
     except ZeroidleError as error:
