@@ -11,25 +11,23 @@ DELIMITERS = (",", ";", "\t", "|")
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The delimiter, and how many columns the first row has by it."""
+    """The delimiter, how many columns the first row has by it, and which share of the others is as wide."""
 
     delimiter: str
     width: int
+    agreement: float
 
 
 def sniff(lines: Sequence[bytes]) -> Dialect:
-    """The delimiter by which most rows are as wide as the first, and then the one that gives the most columns.
+    """The delimiter by which most rows are as wide as the first, and of several the one that gives the most columns.
 
-    Width 1 (and a comma) if none divides the first row, or if the widths by it agree in less than half of the rows.
+    A comma and width 1 if none divides the first row.
     """
     texts = [line.decode(errors="replace").rstrip("\r") + "\n" for line in lines]
-    best, best_score = Dialect(",", 1), (0.5, 1)
+    best = Dialect(",", 1, 0.0)
     for delimiter in DELIMITERS:
-        rows = [row for row in csv.reader(texts, delimiter=delimiter) if row]
-        if not rows or len(rows[0]) == 1:
-            continue
-        width = len(rows[0])
-        score = (sum(len(row) == width for row in rows) / len(rows), width)
-        if score > best_score:
-            best, best_score = Dialect(delimiter, width), score
+        header, *rows = [row for row in csv.reader(texts, delimiter=delimiter) if row] or [[]]
+        agreement = sum(len(row) == len(header) for row in rows) / len(rows) if rows else 0.0
+        if len(header) > 1 and (agreement, len(header)) > (best.agreement, best.width):
+            best = Dialect(delimiter, len(header), agreement)
     return best

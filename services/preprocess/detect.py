@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import NoReturn
 
 from services.preprocess.delimiter import sniff
-from services.preprocess.encoding import require_utf8
+from services.preprocess.encoding import refuse_other_encoding, refuse_wide
 from services.preprocess.lines import UTF8_BOM, sample_lines
 from services.preprocess.readers.jsonl import as_object
 from services.preprocess.records import Format
@@ -67,6 +67,8 @@ _FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
 )  # fmt: skip
 _MARKUP = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|\?xml|svg)\b", re.IGNORECASE | re.DOTALL)
 _JSON_START = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{\"\]])")
+# A share of control characters that texts never reach: a stray one is for the reader to set aside with its record.
+MAX_CONTROL = 0.02
 # Of what stands below the space only tab, newline, vertical tab, form feed, return and escape appear in texts.
 _CONTROL = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b")
 
@@ -86,9 +88,10 @@ def detect(source: Source) -> Format:
     for offset, magic, kind, advice in _FOREIGN:
         if head[offset:].startswith(magic):
             _refuse(source.name, kind, advice)
-    require_utf8(head)
-    if head.translate(None, _CONTROL) != head:
+    refuse_wide(head)
+    if (len(head) - len(head.translate(None, _CONTROL))) > MAX_CONTROL * len(head):
         _refuse(source.name, "binary data", f"Read are {SUPPORTED}.")
+    refuse_other_encoding(head)
     if _MARKUP.match(head.removeprefix(UTF8_BOM)[:4096]):
         _refuse(source.name, "an HTML or XML page", "Extract its text, or write its records as JSON Lines.")
     if hint in ("parquet", "image"):
@@ -123,7 +126,7 @@ def _text_format(source: Source, hint: Format | None) -> Format:
         _refuse(source.name, "plain text, not JSON", "Rename it to .txt or .csv, or write one JSON object a line.")
     if hint in ("csv", "txt"):
         return hint
-    return "csv" if sniff(lines).width > 1 else "txt"
+    return "csv" if sniff(lines).agreement == 1 else "txt"
 
 
 def _refuse(name: str, kind: str, advice: str) -> NoReturn:

@@ -24,14 +24,11 @@ def encoding_of(head: bytes) -> str:
     return "utf-8-sig" if head.startswith(UTF8_BOM) else "utf-8"
 
 
-def require_utf8(head: bytes) -> None:
-    """Refuse a text that is in another encoding as a whole; a few bad lines are for the reader to set aside.
-
-    It is in another encoding if it says so by its mark, if every other byte is NUL, or if most of the lines with
-    characters beyond ASCII are not UTF-8 and these are at least half of all lines, or three and a tenth.
+def refuse_wide(head: bytes) -> None:
+    """Refuse a text in UTF-16 or UTF-32, told by its byte order mark or by where its NULs are.
 
     Raises:
-        PermanentError: NOT_UTF8, with the likely encoding.
+        PermanentError: NOT_UTF8, with the encoding.
     """
     for mark, name in _MARKS.items():
         if head.startswith(mark):
@@ -39,14 +36,24 @@ def require_utf8(head: bytes) -> None:
     wide = _without_mark(head)
     if wide is not None:
         raise _not_utf8(wide, None)
+
+
+def refuse_other_encoding(head: bytes) -> None:
+    """Refuse a text that is in another encoding as a whole; a few bad lines are for the reader to set aside.
+
+    It is in another encoding if most of the lines with characters beyond ASCII are not UTF-8, and these are at least
+    half of all lines, or three and a tenth.
+
+    Raises:
+        PermanentError: NOT_UTF8, with the likely encoding.
+    """
     lines = [line for line in head.split(b"\n") if line.strip()]
     beyond_ascii = [line for line in lines if not line.isascii()]
     bad = sum(not _is_utf8(line) for line in beyond_ascii[:-1]) + (
         bool(beyond_ascii) and not _is_utf8(beyond_ascii[-1], may_be_cut=beyond_ascii[-1] is lines[-1])
     )
     if 2 * bad > len(beyond_ascii) and (2 * bad >= len(lines) or (bad >= 3 and 10 * bad >= len(lines))):
-        guess = charset_normalizer.from_bytes(head[:GUESS_BYTES]).best()
-        raise _not_utf8(*((guess.encoding, 1 - guess.chaos) if guess else (None, None)))
+        raise _not_utf8(*_guess(head[:GUESS_BYTES]))
 
 
 def _is_utf8(line: bytes, *, may_be_cut: bool = False) -> bool:
@@ -55,6 +62,16 @@ def _is_utf8(line: bytes, *, may_be_cut: bool = False) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _guess(sample: bytes) -> tuple[str | None, float | None]:
+    """The likely encoding, and how much of the text then reads as a known language, if that can be told."""
+    best = charset_normalizer.from_bytes(sample).best()
+    if best is None:
+        return None, None
+    # Many encodings agree on the characters that occur; of these the one that most such files are in.
+    name = "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
+    return name, best.coherence or None
 
 
 def _without_mark(head: bytes) -> str | None:

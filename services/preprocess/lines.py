@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from services.preprocess.records import MAX_RECORD_BYTES
 from services.preprocess.source import Readable
 
-BLOCK_BYTES = 2**20  # large enough that the loop costs nothing, small enough that its records stay in the cache
+BLOCK_BYTES = 2**17  # large enough that the loop costs little, small enough that its records stay in the cache
 UTF8_BOM = b"\xef\xbb\xbf"
 
 

@@ -55,13 +55,11 @@ def decode_image(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise PermanentError(
-                    f"the image has {image.width} x {image.height} pixels; at most {MAX_PIXELS} are decoded",
-                    code="DECOMPRESSION_BOMB",
-                    hint="Scale it down, or cut it into pages.",
-                )
+                raise _bomb(f"it has {image.width} x {image.height} pixels")
             upright = ImageOps.exif_transpose(image).convert("RGBA")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # Pillow's own limit comes first where the image is absurd
+        raise _bomb(str(error)) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise PermanentError(
             f"the image cannot be read: {printable(str(error), 200)}",
             code="CORRUPT",
@@ -70,6 +68,14 @@ def decode_image(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
     opaque = Image.new("RGBA", upright.size, "white")
     opaque.alpha_composite(upright)
     return np.asarray(opaque.convert("RGB"))[:, :, ::-1].copy()
+
+
+def _bomb(message: str) -> PermanentError:
+    return PermanentError(
+        f"the image is refused: {message}; at most {MAX_PIXELS} pixels are decoded",
+        code="DECOMPRESSION_BOMB",
+        hint="Scale it down, or cut it into pages.",
+    )
 
 
 def _box(corners: Any, text: str) -> Box:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import pyarrow as pa
 
 from services.preprocess.fields import Fields
-from zeroidle.contracts.shards import Rejected
+from zeroidle.contracts.shards import ID, LABEL, LINE, ROW, TEXT, Rejected
 from zeroidle.errors import printable
 
 # One record: a line, a row's text, a document. No model reads more, and it bounds what a hostile line can occupy.
@@ -18,23 +20,22 @@ EXCERPT_CHARS = 120
 Format = Literal["txt", "json", "jsonl", "csv", "parquet", "image"]
 
 
-@dataclass(slots=True)
+# `row` counts the records of the input from 0, rejected ones too, so that a row finds its source again. `line` counts
+# source lines from 1, or rows where the format has no lines.
+SCHEMA = pa.schema(
+    [(ROW, pa.int64()), (ID, pa.string()), (LINE, pa.int64()), (TEXT, pa.string()), (LABEL, pa.string())]
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
-    """Columns of equal length, one entry a valid record, and the records set aside between them.
+    """Valid records as columns of SCHEMA, and the records set aside between them."""
 
-    `rows` counts the records of the input from 0, the rejected ones included, so a row finds its source again.
-    `lines` counts source lines from 1, or rows where the format has no lines.
-    """
-
-    rows: list[int] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    labels: list[str | None] = field(default_factory=list)
+    records: pa.RecordBatch
     rejected: list[Rejected] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return len(self.texts) + len(self.rejected)
+        return int(self.records.num_rows) + len(self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,11 @@ class Collector:
 
     def __init__(self, fields: Fields, row: int = 0) -> None:
         self.row = row
-        self.batch = Batch()
         self._fields = fields
+        self._clear()
+
+    def __len__(self) -> int:
+        return len(self._texts) + len(self._rejected)
 
     def take(self, line: int, record: object, source: object = "") -> None:
         """One record as the format's parser gave it, which should be an object with the wanted fields."""
@@ -82,17 +86,16 @@ class Collector:
         elif not is_plain(label):
             self.reject(line, "INVALID_FIELD", f"{_named(fields.label)} is {kind_of(label)}, not a plain value", source)
         else:
-            batch = self.batch
-            batch.rows.append(self.row)
-            batch.lines.append(line)
-            batch.ids.append(as_text(id_) or str(self.row))
-            batch.texts.append(text)
-            batch.labels.append(as_text(label))
+            self._rows.append(self.row)
+            self._ids.append(as_text(id_) or str(self.row))
+            self._lines.append(line)
+            self._texts.append(text)
+            self._labels.append(as_text(label))
             self.row += 1
 
     def reject(self, line: int, code: str, message: str, source: object = "") -> None:
         """Set a record aside."""
-        self.batch.rejected.append(Rejected(line=line, code=code, message=message, excerpt=_excerpt(source)))
+        self._rejected.append(Rejected(line=line, code=code, message=message, excerpt=_excerpt(source)))
         self.row += 1
 
     def reject_oversize(self, line: int, source: object) -> None:
@@ -101,8 +104,22 @@ class Collector:
 
     def drain(self) -> Batch:
         """What was gathered since the last call."""
-        batch, self.batch = self.batch, Batch()
+        batch = Batch(columns(self._rows, self._ids, self._lines, self._texts, self._labels), self._rejected)
+        self._clear()
         return batch
+
+    def _clear(self) -> None:
+        self._rows: list[int] = []
+        self._ids: list[str] = []
+        self._lines: list[int] = []
+        self._texts: list[str] = []
+        self._labels: list[str | None] = []
+        self._rejected: list[Rejected] = []
+
+
+def columns(*values: Any) -> pa.RecordBatch:
+    """Sequences or arrays, one for each column of SCHEMA, as a batch."""
+    return pa.record_batch([pa.array(*column) for column in zip(values, SCHEMA.types, strict=True)], schema=SCHEMA)
 
 
 def _excerpt(source: object) -> str:
@@ -143,6 +160,11 @@ def as_text(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return None if value is None else str(value)
+
+
+def as_texts(values: list[Any]) -> list[Any]:
+    """`as_text` of a column; for free if they are strings already, as most are."""
+    return values if set(map(type, values)) <= {str, type(None)} else list(map(as_text, values))
 
 
 def kind_of(value: object) -> str:

@@ -5,32 +5,29 @@ The cut depends on the records alone, so the same input gives the same bytes, ho
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from services.preprocess.records import Batch
+from services.preprocess.records import SCHEMA, Batch
 from zeroidle.contracts.services import Folder
-from zeroidle.contracts.shards import ID, LABEL, LINE, ROW, TEXT, shard_name
+from zeroidle.contracts.shards import TEXT, shard_name
 from zeroidle.ports import Objects
 
 # One inference request should take seconds: long enough that its overhead vanishes, short enough to be repeated for
 # little and to spread over instances. A 22 M parameter encoder reads some 250 mixed records a CPU second: 2,048 are
-# 8 s. Whole reviews, ten times as long as sentences, are bounded by characters (512 KiB are about 130,000 tokens).
+# 8 s. Whole reviews, ten times as long as sentences, are bounded by bytes (512 KiB are about 130,000 tokens).
 MAX_SHARD_RECORDS = 2048
-MAX_SHARD_CHARS = 512 * 2**10
+MAX_SHARD_BYTES = 512 * 2**10
 # A write is a round trip of some 50 ms: one after the other would be slower than reading.
 PARALLEL_WRITES = 8
+Sizes = np.ndarray[Any, np.dtype[np.int32]]
 ARROW_TYPE = "application/vnd.apache.arrow.file"
-
-SCHEMA = pa.schema(
-    [(ROW, pa.int64()), (ID, pa.string()), (LINE, pa.int64()), (TEXT, pa.string()), (LABEL, pa.string())]
-)
 
 
 class ShardWriter:
@@ -41,8 +38,9 @@ class ShardWriter:
         self.records = 0
         self._objects = objects
         self._work = work
-        self._pending = Batch()
-        self._chars: list[int] = []  # of each pending text
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_records = 0
+        self._pending_bytes = 0  # of text
         self._writes: deque[Future[int]] = deque()
         self._pool = ThreadPoolExecutor(PARALLEL_WRITES, thread_name_prefix="shard")
 
@@ -54,30 +52,33 @@ class ShardWriter:
 
     def add(self, batch: Batch) -> None:
         """Take a batch's valid records. Raises what an earlier write raised."""
-        pending = self._pending
-        pending.rows += batch.rows
-        pending.ids += batch.ids
-        pending.lines += batch.lines
-        pending.texts += batch.texts
-        pending.labels += batch.labels
-        self._chars += map(len, batch.texts)
-        self.records += len(batch.texts)
+        self.records += batch.records.num_rows
+        self._keep(batch.records)
+        if self._pending_records < MAX_SHARD_RECORDS and self._pending_bytes <= MAX_SHARD_BYTES:
+            return
+        records = pa.concat_batches(self._pending)
         written = 0
-        for start, end in full_shards(self._chars):
-            self._write(start, end)
+        for start, end in full_shards(text_bytes(records)):
+            self._write(records.slice(start, end - start))
             written = end
-        for column in (pending.rows, pending.ids, pending.lines, pending.texts, pending.labels, self._chars):
-            del column[:written]
+        self._pending, self._pending_records, self._pending_bytes = [], 0, 0
+        self._keep(records.slice(written))
 
     def finish(self) -> None:
         """Write what is left and wait until all is stored."""
-        if self._chars:
-            self._write(0, len(self._chars))
+        if self._pending_records:
+            self._write(pa.concat_batches(self._pending))
         while self._writes:
             self._writes.popleft().result()
 
-    def _write(self, start: int, end: int) -> None:
-        data = encode_shard(self._pending, start, end)
+    def _keep(self, records: pa.RecordBatch) -> None:
+        if records.num_rows:
+            self._pending.append(records)
+            self._pending_records += records.num_rows
+            self._pending_bytes += int(text_bytes(records).sum())
+
+    def _write(self, records: pa.RecordBatch) -> None:
+        data = encode(records)
         ref = self._work.child(shard_name(self.shards))
         self.shards += 1
         if len(self._writes) >= 2 * PARALLEL_WRITES:  # bounds what waits in memory
@@ -85,16 +86,22 @@ class ShardWriter:
         self._writes.append(self._pool.submit(self._objects.write, ref, data, content_type=ARROW_TYPE))
 
 
-def full_shards(chars: list[int]) -> Iterator[tuple[int, int]]:
+def text_bytes(records: pa.RecordBatch) -> Sizes:
+    """The size of every text, in bytes of UTF-8."""
+    sizes: Sizes = pc.binary_length(records.column(TEXT)).to_numpy()
+    return sizes
+
+
+def full_shards(sizes: Sizes) -> Iterator[tuple[int, int]]:
     """The ranges of records that fill a shard each; what is left at the end may still grow.
 
-    A shard is full at MAX_SHARD_RECORDS, or when the next record would take it beyond MAX_SHARD_CHARS.
+    A shard is full at MAX_SHARD_RECORDS, or when the next record would take it beyond MAX_SHARD_BYTES.
     """
     start = 0
-    while start < len(chars):
-        sums = list(accumulate(chars[start : start + MAX_SHARD_RECORDS]))
-        if sums[-1] > MAX_SHARD_CHARS:
-            end = start + max(1, bisect_right(sums, MAX_SHARD_CHARS))
+    while start < len(sizes):
+        sums = np.cumsum(sizes[start : start + MAX_SHARD_RECORDS], dtype=np.int64)
+        if sums[-1] > MAX_SHARD_BYTES:
+            end = start + max(1, int(np.searchsorted(sums, MAX_SHARD_BYTES, side="right")))
         elif len(sums) == MAX_SHARD_RECORDS:
             end = start + MAX_SHARD_RECORDS
         else:
@@ -103,12 +110,10 @@ def full_shards(chars: list[int]) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def encode_shard(batch: Batch, start: int, end: int) -> bytes:
-    """Records `start` to `end` as an Arrow IPC file."""
-    columns: list[list[Any]] = [batch.rows, batch.ids, batch.lines, batch.texts, batch.labels]
-    arrays = [pa.array(column[start:end], kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
+def encode(records: pa.RecordBatch) -> bytes:
+    """Records as an Arrow IPC file."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, SCHEMA) as writer:
-        writer.write_batch(pa.record_batch(arrays, schema=SCHEMA))
+        writer.write_batch(records)
     data: bytes = sink.getvalue().to_pybytes()
     return data

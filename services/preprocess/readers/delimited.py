@@ -75,7 +75,7 @@ def _batches(source: Source, delimiter: str, names: list[str], fields: Fields) -
                 None if label is None else row[label] or None,
                 "",
             )
-        if len(collector.batch) >= BATCH_RECORDS:
+        if len(collector) >= BATCH_RECORDS:
             yield collector.drain()
     yield collector.drain()
 

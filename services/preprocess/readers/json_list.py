@@ -52,7 +52,7 @@ def _batches(values: Iterator[object], fields: Fields) -> Iterator[Batch]:
             collector.add(place, value, None, None, value)
         else:
             collector.take(place, value, value)
-        if len(collector.batch) >= BATCH_RECORDS:
+        if len(collector) >= BATCH_RECORDS:
             yield collector.drain()
     yield collector.drain()
 

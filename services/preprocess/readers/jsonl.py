@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from services.preprocess.encoding import encoding_of
 from services.preprocess.fields import Fields, choose_fields
 from services.preprocess.lines import line_blocks, sample_lines
-from services.preprocess.records import MAX_RECORD_BYTES, Batch, Collector, Reading, as_text
+from services.preprocess.records import MAX_RECORD_BYTES, Batch, Collector, Reading, as_texts, columns
 from services.preprocess.source import Source
 from zeroidle.errors import printable
 
@@ -66,16 +67,15 @@ def _all_good(decode: Any, fields: Fields, first: int, row: int, lines: list[byt
     except DECODE_ERRORS:
         return None
     texts = [record.text for record in records]
-    if not all(map(str.strip, texts)) or max(map(len, lines)) > MAX_RECORD_BYTES:
+    # Only the first line of a block can have begun in an earlier one, and so be longer than a block.
+    if "" in texts or any(map(str.isspace, texts)) or len(lines[0]) > MAX_RECORD_BYTES:
         return None
-    rows = range(row, row + len(lines))
-    ids = list(map(str, rows))
-    if fields.id:
-        ids = [as_text(record.id) or number for record, number in zip(records, ids, strict=True)]
-    labels: list[str | None] = [None] * len(lines)
-    if fields.label:
-        labels = [as_text(record.label) for record in records]
-    return Batch(list(rows), list(range(first, first + len(lines))), ids, texts, labels)
+    rows = np.arange(row, row + len(lines))
+    ids: Any = as_texts([record.id for record in records]) if fields.id else map(str, rows.tolist())
+    if fields.id and not all(ids):
+        ids = [id_ or str(number) for id_, number in zip(ids, rows.tolist(), strict=True)]
+    labels = as_texts([record.label for record in records]) if fields.label else [None] * len(lines)
+    return Batch(columns(rows, ids, np.arange(first, first + len(lines)), texts, labels))
 
 
 def _one_by_one(decode: Any, fields: Fields, first: int, row: int, lines: list[bytes]) -> Batch:

@@ -43,8 +43,16 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def _sample(file: pq.ParquetFile, columns: list[str]) -> list[dict[str, object]]:
-    empty = [dict.fromkeys(columns)]
-    return next((batch.to_pylist() for batch in file.iter_batches(SAMPLE_ROWS, columns=columns)), empty)
+    for rows in file.iter_batches(SAMPLE_ROWS, columns=columns):
+        values = [_strings(column) if _is_text(column.type) else column.to_pylist() for column in rows.columns]
+        return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]
+    return [{name: "" if _is_text(file.schema_arrow.field(name).type) else None for name in columns}]
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _check_size(metadata: pq.FileMetaData, fields: Fields, options: InputOptions) -> None:

@@ -28,6 +28,7 @@ class LocalStorage:
 
     def __init__(self) -> None:
         listening = socket.create_server(("127.0.0.1", 0))
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not; it saves 40 ms a request
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         self.faults = Faults()
         clock = Clock()
