@@ -5,6 +5,7 @@ https://cloud.google.com/eventarc/docs/event-driven-architectures, https://cloud
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -19,7 +20,13 @@ from localcloud.eventarc import events
 from localcloud.eventarc.errors import InvalidTrigger, TriggerNotFound
 from localcloud.pubsub.errors import NotFound, shown
 from localcloud.pubsub.push import Encoder
-from localcloud.pubsub.resources import DELIVERY_ATTEMPTS, PublishedMessage, SubscriptionSpec, full_name
+from localcloud.pubsub.resources import (
+    DELIVERY_ATTEMPTS,
+    PublishedMessage,
+    SubscriptionSpec,
+    full_name,
+)
+from localcloud.pubsub.resources import RETENTION_S as RETENTION_LIMITS_S
 from localcloud.pubsub.state import PubSub
 
 TRIGGERS = "eventarc.triggers"
@@ -94,11 +101,26 @@ class Eventarc:
             self.context.store.put(TRIGGERS, trigger.name, msgspec.json.encode(trigger))
             self._keep(trigger)
             self._pubsub.create_topic(trigger.dead_letter)
-            self._pubsub.create_subscription(SubscriptionSpec(trigger.dead_letter, trigger.dead_letter))
+            self._pubsub.create_subscription(
+                SubscriptionSpec(trigger.dead_letter, trigger.dead_letter, retention_s=RETENTION_LIMITS_S[1])
+            )
             if trigger.is_storage:
                 self._pubsub.create_topic(self.topic(trigger))
             self._pubsub.create_subscription(self._subscription_spec(trigger))
         return self.full_name(trigger)
+
+    def delete_trigger(self, name: str) -> None:
+        """Remove a trigger and what it had not delivered; its dead letters stay. Raises TriggerNotFound."""
+        trigger = self.trigger(name)
+        project = self.context.project
+        with self.context.store.transaction():
+            self.context.store.delete(TRIGGERS, name)
+            with contextlib.suppress(NotFound):  # somebody removed it through Pub/Sub
+                self._pubsub.delete_subscription(full_name(project, "subscriptions", self.subscription(trigger)))
+            if trigger.is_storage:
+                with contextlib.suppress(NotFound):
+                    self._pubsub.delete_topic(full_name(project, "topics", self.topic(trigger)))
+        del self._triggers[name]
 
     def triggers(self) -> list[Trigger]:
         """All triggers by name."""

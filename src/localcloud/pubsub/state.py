@@ -171,9 +171,10 @@ class PubSub:
     def _admit(self) -> None:
         arrivals, self._arrivals = self._arrivals, []
         reached = {}
-        for subscription, id_ in arrivals:
-            if not subscription.closed and subscription.admit(id_):
-                reached[subscription.name] = subscription
+        with self.context.store.transaction():  # reads are cheaper together
+            for subscription, id_ in arrivals:
+                if not subscription.closed and subscription.admit(id_):
+                    reached[subscription.name] = subscription
         for subscription in reached.values():
             subscription.notify()
 
@@ -191,6 +192,8 @@ class PubSub:
         """
         wanted = spec.resource(self.context.project)
         resources.complete_subscription(wanted)
+        self.topic(wanted.topic)
+        self._check_dead_letter(wanted)
         existing = self._subscriptions.get(wanted.name)
         if existing is None:
             self.insert_subscription(wanted)
@@ -308,11 +311,12 @@ class PubSub:
     def _replace(self, subscription: Subscription, resource: Any) -> None:
         """Give a subscription other settings; pushes that are open are broken off when it is about them."""
         pushes_differently = subscription.resource.push_config != resource.push_config
-        subscription.resource = resource
+        subscription.reconfigure(resource)
         self._save(subscription)
         if pushes_differently:
             self._stop_pusher(resource.name)
             self._run(subscription)
+        subscription.notify()
 
     def _save(self, subscription: Subscription) -> None:
         self.context.store.put(SUBSCRIPTIONS, subscription.name, subscription.resource.SerializeToString())

@@ -58,6 +58,10 @@ class Stream:
 
     def take(self, limit: int) -> list[Any]:
         """Up to `limit` ReceivedMessages, leased: as many as flow control and the size of a response allow."""
+        with self._subscription.batch():
+            return self._take(limit)
+
+    def _take(self, limit: int) -> list[Any]:
         received: list[Any] = []
         room: float = RESPONSE_BYTES
         while len(received) < limit and self._messages < self._max_messages:

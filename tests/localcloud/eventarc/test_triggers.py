@@ -262,7 +262,19 @@ def test_a_trigger_on_a_topic_that_is_not_there_leaves_nothing_behind(cloud: Clo
     assert list(cloud.context.store.items("eventarc.triggers")) == []
 
 
+def test_a_deleted_trigger_delivers_nothing_and_keeps_its_dead_letters(cloud: Cloud, receiver: Receiver) -> None:
+    with_trigger(cloud)
+    cloud.call(lambda: cloud.eventarc.delete_trigger("on-upload"))
+    upload(cloud, an_object())
+
+    cloud.wait_until(cloud.pubsub.is_idle)
+    assert receiver.requests == []
+    assert backlog(cloud, "on-upload-dead-letter") == 0
+    assert cloud.call(cloud.eventarc.triggers) == []
+
+
 def test_triggers_are_read_over_rest(cloud: Cloud) -> None:
+    cloud.serve_http()
     with_trigger(cloud)
     parent = "/v1/projects/demo-project/locations/europe-west4/triggers"
 

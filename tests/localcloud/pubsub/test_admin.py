@@ -21,6 +21,7 @@ JOBS, WORKERS = topic_path("jobs"), subscription_path("workers")
 
 
 def rest(cloud: Cloud, verb: str, path: str, body: object = None) -> tuple[int, Any]:
+    cloud.serve_http()
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(cloud.http_url + path, data, {"Content-Type": "application/json"}, method=verb)
     try:
