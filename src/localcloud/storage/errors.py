@@ -47,6 +47,11 @@ class StorageError(Exception):
         return msgspec.json.encode({"error": {"code": self.status, "message": self.message, "errors": [detail]}})
 
 
+def printable(text: str, limit: int = 80) -> str:
+    """A name as it may stand in a message or a log: quoted, control characters escaped, cut to `limit` characters."""
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
 def invalid(message: str, location: tuple[str, str] | None = None) -> StorageError:
     """400: the request breaks a rule."""
     return StorageError(400, message, location=location)

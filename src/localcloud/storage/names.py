@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from localcloud.storage.errors import StorageError, invalid, required
+from localcloud.storage.errors import StorageError, invalid, printable, required
 
 MAX_OBJECT_NAME_BYTES = 1024
 _BUCKET = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
@@ -26,7 +26,7 @@ def check_bucket(name: str) -> str:
         and "google" not in name
     )
     if not legal:
-        raise invalid(f"Invalid bucket name: {_printable(name)}")
+        raise invalid(f"Invalid bucket name: {printable(name)}")
     return name
 
 
@@ -37,7 +37,7 @@ def check_object(name: str) -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError as error:
-        raise invalid(f"Invalid object name, not valid Unicode: {_printable(name)}") from error
+        raise invalid(f"Invalid object name, not valid Unicode: {printable(name)}") from error
     if size > MAX_OBJECT_NAME_BYTES:
         raise invalid(f"The specified object name is not valid: {size} bytes, more than {MAX_OBJECT_NAME_BYTES}.")
     if "\r" in name or "\n" in name:
@@ -48,9 +48,4 @@ def check_object(name: str) -> str:
 
 
 def _disallowed(name: str) -> StorageError:
-    return invalid(f"Disallowed unicode characters or reserved name in object name: {_printable(name)}")
-
-
-def _printable(text: str, limit: int = 80) -> str:
-    """Repr escapes control characters and lone surrogates."""
-    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+    return invalid(f"Disallowed unicode characters or reserved name in object name: {printable(name)}")

@@ -163,7 +163,7 @@ class Storage:
         current = self.index(target.bucket).live.get(names.check_object(target.name))
         if target.conditions is not NONE:
             target.conditions.check(current)
-        if current is not None and current.is_held:
+        if current is not None and current.is_held and not self._buckets[target.bucket].versioned:
             raise resources.held(current)
 
     def resource(self, item: StoredObject) -> dict[str, Any]:
@@ -272,13 +272,13 @@ class Storage:
     ) -> None:
         """Remove a version for good, or make the live one noncurrent where the bucket keeps versions."""
         item = self.object(bucket, name, generation, conditions)
-        if item.is_held:
-            raise resources.held(item)
         gone = item if item.deleted else msgspec.structs.replace(item, deleted=self.microseconds())
         if generation is None and self._buckets[bucket].versioned:
             self._commit(put=[gone], events=[(ARCHIVED, gone)])
-        else:
-            self._commit(remove=[item], events=[(DELETED, gone)])
+            return
+        if item.is_held:
+            raise resources.held(item)
+        self._commit(remove=[item], events=[(DELETED, gone)])
 
     def copy(self, source: StoredObject, target: Target) -> StoredObject:
         """A new object with the bytes of `source`; if the target has no fields also with its metadata."""

@@ -44,8 +44,7 @@ class Uploading:
             case "PUT" | "POST", _ if upload_id is not None:
                 return await self._continue(call, self._storage.uploads.get(upload_id))
             case "DELETE", _ if upload_id is not None:
-                self._storage.uploads.cancel(self._storage.uploads.get(upload_id))
-                return Reply(499)
+                return await self._cancel(self._storage.uploads.get(upload_id))
             case "POST", _:
                 raise invalid(
                     f"Invalid value for uploadType: {kind!r}, expected media, multipart or resumable.",
@@ -91,21 +90,22 @@ class Uploading:
                 await call.drain()
                 return Reply(200, [(b"content-type", JSON)], session.result)
             place = content_range(call.header(b"content-range"))
-            total = place.total if place.total is not None else session.total
             writer = self._storage.uploads.writer(session)
             completes = place.completes(writer.persisted)
             async with self._faulty(session.target) if completes else contextlib.nullcontext():
                 if place.start is not None:
                     await _take_chunk(call, place, writer)
                 if not completes:
+                    writer.drop_tail()
                     return _incomplete(writer)
-                return self._complete(session, call, writer, total)
+                return self._complete(session, call, writer, place)
 
-    def _complete(self, session: Session, call: Call, writer: PayloadWriter, total: int | None) -> Reply:
+    def _complete(self, session: Session, call: Call, writer: PayloadWriter, place: ContentRange) -> Reply:
         uploads = self._storage.uploads
         try:
-            if total is not None and writer.size != total:
-                raise invalid(f"The upload has {writer.size} bytes, {total} were announced.")
+            for total in (place.total, session.total):
+                if total is not None and writer.size != total:
+                    raise invalid(f"The upload has {writer.size} bytes, {total} were announced.")
             checksums = {**session.target.checksums, **_sent_hashes(call)}
             target = msgspec.structs.replace(session.target, checksums=checksums)
             item = self._storage.insert(target, writer.finish(), upload=session)
@@ -113,6 +113,11 @@ class Uploading:
             uploads.cancel(session)
             raise
         return json_reply(self._storage.resource(item))
+
+    async def _cancel(self, session: Session) -> Reply:
+        async with self._storage.uploads.lock(session):
+            self._storage.uploads.cancel(self._storage.uploads.get(session.id))
+            return Reply(499)
 
     def _faulty(self, target: Target) -> Faulty:
         return Faulty(self._storage.context, "storage.objects.insert", f"{target.bucket}/{target.name}")
@@ -142,8 +147,6 @@ async def _take_chunk(call: Call, place: ContentRange, writer: PayloadWriter) ->
     except (StorageError, Disconnected):
         writer.drop_tail()
         raise
-    if place.total is None and place.end is not None:
-        writer.drop_tail()
 
 
 def _incomplete(writer: PayloadWriter) -> Reply:

@@ -103,8 +103,10 @@ class Uploads:
         """End the session; what has arrived is gone."""
         self._store.delete(_TABLE, session.id)
         del self._sessions[session.id]
-        if not session.result:
-            self.writer(session).abort()
+        if writer := self._writers.get(session.id):
+            writer.close()
+        if not session.result:  # else the file is the object's
+            (self._store.blobs / session.file).unlink(missing_ok=True)
         self._forget(session)
 
     def expire(self) -> None:

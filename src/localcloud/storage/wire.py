@@ -7,6 +7,7 @@ part of a name.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,11 @@ from starlette.types import Receive, Scope, Send
 
 from localcloud.context import Context
 from localcloud.faults import Fault
-from localcloud.storage.errors import StorageError, invalid
+from localcloud.storage.errors import StorageError, invalid, printable
 
 MAX_JSON_BYTES = 2**20
 JSON = b"application/json; charset=UTF-8"
+log = logging.getLogger(__name__)
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -146,6 +148,9 @@ async def serve(handler: Handler, scope: Scope, receive: Receive, send: Send) ->
         reply = error_reply(error)
     except Disconnected:
         return
+    except Exception:  # a bug of ours: the caller gets an error, the log the trace
+        log.exception("unhandled error: %s %s", scope["method"], printable(scope["path"]))
+        reply = error_reply(StorageError(500, "Internal error; the log of the local cloud has the details."))
     await _respond(reply, send)
 
 

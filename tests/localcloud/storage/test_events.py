@@ -1,0 +1,82 @@
+"""Which events does an object's life cause, and what do ordered faults do?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import requests
+from google.cloud import storage as gcs
+
+from localcloud.faults import Fault
+from tests.localcloud.storage.storage_cloud import Cloud
+
+
+def kinds(cloud: Cloud) -> list[str]:
+    return [kind for kind, _ in cloud.events]
+
+
+def test_each_change_is_told(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    blob = bucket.blob("x")
+    blob.upload_from_string("1")
+    blob.patch()
+    blob.upload_from_string("2")
+    blob.delete()
+
+    assert kinds(cloud) == ["finalized", "metadataUpdated", "deleted", "finalized", "deleted"]
+    _, resource = cloud.events[0]
+    assert (resource["bucket"], resource["name"], resource["size"]) == ("bkt", "x", "1")
+    assert isinstance(resource["generation"], str)
+
+
+def test_replaced_and_deleted_versions_are_archived(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    bucket.versioning_enabled = True
+    bucket.patch()
+    blob = bucket.blob("x")
+    blob.upload_from_string("1")
+    first = blob.generation
+    blob.upload_from_string("2")
+    bucket.blob("x").delete()
+    assert bucket.get_blob("x") is None
+    assert bucket.blob("x", generation=first).download_as_bytes() == b"1"
+    bucket.delete_blob("x", generation=first)
+
+    assert kinds(cloud) == ["finalized", "archived", "finalized", "archived", "deleted"]
+    assert bucket.get_blob("x", generation=first) is None
+
+
+def test_a_listener_that_fails_undoes_the_change(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    def refuse(_: str, __: dict[str, Any]) -> None:
+        raise RuntimeError("no")
+
+    cloud.storage.subscribe(refuse)
+    url = f"{cloud.url}/upload/storage/v1/b/bkt/o?uploadType=media&name=x"
+    answer = requests.post(url, data=b"1" * 100_000, timeout=10)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, 500)
+    assert (bucket.get_blob("x"), cloud.blob_files()) == (None, [])
+
+
+VERBS = {
+    "insert": ("POST", "upload/storage/v1/b/bkt/o?uploadType=media&name=x"),
+    "get": ("GET", "storage/v1/b/bkt/o/x"),
+    "list": ("GET", "storage/v1/b/bkt/o?prefix=x"),
+    "patch": ("PATCH", "storage/v1/b/bkt/o/x"),
+    "delete": ("DELETE", "storage/v1/b/bkt/o/x"),
+    "rewrite": ("POST", "storage/v1/b/bkt/o/x/rewriteTo/b/bkt/o/x"),
+}
+
+
+@pytest.mark.parametrize(("verb", "request_"), VERBS.items(), ids=VERBS)
+@pytest.mark.parametrize("action", ["fail", "fail_after"])
+def test_a_fault_hits_before_or_after_the_effect(
+    cloud: Cloud, bucket: gcs.Bucket, verb: str, request_: tuple[str, str], action: Any
+) -> None:
+    bucket.blob("x").upload_from_string("1")
+    told = len(cloud.events)
+    cloud.faults.add(Fault(f"storage.objects.{verb}", "bkt/x", action=action, status=503))
+    answer = requests.request(request_[0], f"{cloud.url}/{request_[1]}", timeout=10)
+
+    assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (503, "backendError")
+    assert (len(cloud.events) > told) == (action == "fail_after" and verb not in ("get", "list"))
+    assert cloud.faults.standing() == []

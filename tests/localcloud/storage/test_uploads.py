@@ -1,0 +1,119 @@
+"""Do resumable uploads survive what they are made for?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from google.cloud import storage as gcs
+
+from localcloud.faults import Fault
+from tests.localcloud.storage.storage_cloud import Cloud
+
+KIB = 1024
+QUANTUM = 256 * KIB
+DATA = os.urandom(3 * QUANTUM + 10)
+
+
+def begin(cloud: Cloud, name: str = "x") -> str:
+    url = f"{cloud.url}/upload/storage/v1/b/bkt/o?uploadType=resumable&name={name}"
+    return requests.post(url, json={}, timeout=10).headers["location"]
+
+
+def send(session: str, start: int, end: int, total: int | str = len(DATA)) -> requests.Response:
+    headers = {"content-range": f"bytes {start}-{end - 1}/{total}"}
+    return requests.put(session, data=DATA[start:end], headers=headers, timeout=10)
+
+
+def ask(session: str, total: int | str = "*") -> requests.Response:
+    return requests.put(session, headers={"content-range": f"bytes */{total}"}, timeout=10)
+
+
+def test_a_session_says_how_far_it_has_come(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    session = begin(cloud)
+    assert (ask(session).status_code, "range" in ask(session).headers) == (308, False)
+    assert send(session, 0, QUANTUM).headers["range"] == f"bytes=0-{QUANTUM - 1}"
+    assert ask(session).headers["range"] == f"bytes=0-{QUANTUM - 1}"
+    assert send(session, QUANTUM, len(DATA)).json()["size"] == str(len(DATA))
+    assert bucket.blob("x").download_as_bytes() == DATA
+
+
+def test_only_whole_quanta_of_an_unfinished_upload_are_kept(cloud: Cloud) -> None:
+    session = begin(cloud)
+
+    assert send(session, 0, QUANTUM + 7, "*").headers["range"] == f"bytes=0-{QUANTUM - 1}"
+
+
+def test_what_is_sent_again_is_skipped(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    session = begin(cloud)
+    send(session, 0, 2 * QUANTUM)
+    send(session, QUANTUM, len(DATA))
+
+    assert bucket.blob("x").download_as_bytes() == DATA
+
+
+def test_a_gap_is_refused(cloud: Cloud) -> None:
+    answer = send(begin(cloud), QUANTUM, len(DATA))
+
+    assert (answer.status_code, "exceeds already uploaded size" in answer.text) == (503, True)
+
+
+def test_a_finished_session_repeats_its_answer(cloud: Cloud) -> None:
+    session = begin(cloud)
+    first = send(session, 0, len(DATA))
+
+    assert send(session, 0, len(DATA)).json() == ask(session).json() == first.json()
+
+
+def test_a_lost_response_to_the_last_chunk_does_no_harm(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    cloud.faults.add(Fault("storage.objects.insert", "bkt/x", action="fail_after"))
+    with bucket.blob("x", chunk_size=QUANTUM).open("wb", if_generation_match=0) as file:
+        file.write(DATA)
+
+    assert bucket.blob("x").download_as_bytes() == DATA
+    assert [kind for kind, _ in cloud.events] == ["finalized"]
+
+
+def test_an_empty_upload_makes_an_empty_object(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    assert ask(begin(cloud), 0).status_code == 200
+    assert bucket.blob("x").download_as_bytes() == b""
+
+
+def test_a_cancelled_session_is_gone(cloud: Cloud) -> None:
+    session = begin(cloud)
+    send(session, 0, QUANTUM)
+
+    assert requests.delete(session, timeout=10).status_code == 499
+    assert (ask(session).status_code, cloud.blob_files()) == (404, [])
+
+
+def test_a_session_ends_after_a_week(frozen: Cloud) -> None:
+    session = begin(frozen)
+    send(session, 0, QUANTUM)
+    frozen.clock.advance(hours=7 * 24 + 1)
+    begin(frozen, "other")
+
+    assert (ask(session).status_code, frozen.blob_files()) == (404, [])
+
+
+@pytest.mark.parametrize("kind", ["crc32c", "md5"])
+def test_a_wrong_checksum_ends_the_session(cloud: Cloud, kind: str) -> None:
+    session = begin(cloud)
+    answer = requests.put(session, data=DATA, headers={"x-goog-hash": f"{kind}=AAAA"}, timeout=10)
+
+    assert (answer.status_code, ask(session).status_code, cloud.blob_files()) == (400, 404, [])
+
+
+def test_a_session_survives_a_restart(start_cloud: Callable[..., Cloud], tmp_path: Path) -> None:
+    cloud = start_cloud(tmp_path)
+    session = begin(cloud)
+    send(session, 0, 2 * QUANTUM)
+    cloud.stop()
+    again = start_cloud(tmp_path)
+
+    assert ask(session).headers["range"] == f"bytes=0-{2 * QUANTUM - 1}"
+    assert send(session, 2 * QUANTUM, len(DATA)).status_code == 200
+    assert again.client().bucket("bkt").blob("x").download_as_bytes() == DATA
