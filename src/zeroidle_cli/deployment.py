@@ -43,7 +43,7 @@ def local(project: Project, cloud: LocalCloud) -> Deployment:
         triggers=tuple(_trigger(project, name, spec) for name, spec in deployed.functions.items()),
         services=(*functions, *services),
         workflows=tuple(_workflow(project, name, spec, cloud) for name, spec in deployed.workflows.items()),
-        schedules=tuple(Schedule(name, spec.every_s, spec.topic) for name, spec in deployed.schedules.items()),
+        schedules=tuple(_schedule(name, spec) for name, spec in deployed.schedules.items()),
     )
 
 
@@ -106,3 +106,8 @@ def _workflow(project: Project, name: str, spec: bundle.Workflow, cloud: LocalCl
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _schedule(name: str, spec: bundle.Schedule) -> Schedule:
+    # Cloud Scheduler publishes no message without data or attributes.
+    return Schedule(name, spec.every_s, spec.topic, attributes={"schedule": name})

@@ -82,7 +82,7 @@ def test_bad_records_are_set_aside_and_counted(driver: Driver) -> None:
     assert len(driver.predictions(job)) == 10
     assert [r["line"] for r in rejected] == [6, 12]
     assert job.result is not None
-    assert job.result.counts == {"records": 10, "rejected": 2}
+    assert (job.result.records, job.result.rejected) == (10, 2)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from zeroidle_cli.output import STATE_STYLES, duration, err, escape, out, print_
 from zeroidle_cli.samples import sample
 
 POLL_S = 0.15
-SETTLE_S = 10.0  # for the last messages of a cloud that ends with this command
+SETTLE_S = 2.0  # for the last messages of a cloud that ends with this command
 SAMPLE_ROWS = 4
 
 
