@@ -37,7 +37,7 @@ RETENTION_S = 86_400
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$")
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _notification(event_type: str, resource: Mapping[str, Any]) -> PublishedMess
 
 
 def _check(trigger: Trigger) -> None:
-    if not _NAME.match(trigger.name):
+    if not _NAME.fullmatch(trigger.name):
         raise InvalidTrigger(f"name is {shown(trigger.name)}; expected up to 63 of a-z 0-9 -, beginning with a letter")
     wanted = "bucket" if trigger.is_storage else "topic"
     if not trigger.is_storage and trigger.event_type != events.MESSAGE_PUBLISHED:

@@ -153,7 +153,9 @@ class Pusher:
         try:
             try:
                 return await self._post(request, headers)
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # The receiver closed a connection kept alive just as we used it: once more on a fresh one.
                 return await self._post(request, headers)
         except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -33,8 +33,8 @@ BACKOFF_S = (0, 600)
 DEFAULT_BACKOFF_S = (10, 600)
 DELIVERY_ATTEMPTS = (5, 100)
 
-_NAME = re.compile(r"^projects/[^/]+/(?P<kind>topics|subscriptions)/(?P<id>[^/]+)$")
-_ID = re.compile(r"^(?!goog)[A-Za-z][A-Za-z0-9\-_.~+%]{2,254}$")
+_NAME = re.compile(r"projects/[a-zA-Z][-a-zA-Z0-9.:]*/(?P<kind>topics|subscriptions)/(?P<id>[^/]+)")
+_ID = re.compile(r"(?!goog)[A-Za-z][A-Za-z0-9\-_.~+%]{2,254}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +99,10 @@ def short_name(name: str) -> str:
 
 def check_name(name: str, kind: str) -> None:
     """Raises InvalidArgument for a name that cannot be created."""
-    match = _NAME.match(name)
+    match = _NAME.fullmatch(name)
     if match is None or match["kind"] != kind:
         raise InvalidArgument(f"name is {shown(name)}; expected projects/<project>/{kind}/<id>")
-    if not _ID.match(match["id"]):
+    if not _ID.fullmatch(match["id"]):
         raise InvalidArgument(
             f"name is {shown(name)}; an id has 3 to 255 of A-Z a-z 0-9 - _ . ~ + %, begins with a letter"
             " and not with goog"
@@ -199,7 +199,7 @@ def _complete_retry_policy(policy: Any) -> None:
 def _check_endpoint(endpoint: str) -> None:
     try:
         parts = urlsplit(endpoint)
-        fits = parts.scheme in ("http", "https") and bool(parts.hostname)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         fits = False
     if not fits:

@@ -174,6 +174,29 @@ def test_an_endpoint_that_is_not_there_is_tried_again(cloud: Cloud) -> None:
     cloud.wait_until(lambda: [entry.attempts for entry in queue.entries()] == [2])
 
 
+def test_a_kept_connection_that_the_receiver_closes_is_no_failed_attempt(cloud: Cloud) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        cloud.call(lambda: cloud.pubsub.create_topic("jobs"))
+        cloud.call(lambda: cloud.pubsub.create_subscription(SubscriptionSpec("pusher", "jobs", push_endpoint=endpoint)))
+        publish(cloud, "first")
+        first, _ = server.accept()
+        with first:
+            first.recv(65536)
+            first.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            cloud.wait_until(cloud.pubsub.is_idle)
+            publish(cloud, "second")
+            first.recv(65536)  # and closes without an answer
+        second, _ = server.accept()
+        with second:
+            second.recv(65536)
+            attempts = cloud.call(lambda: [each.attempts for each in cloud.pubsub.subscription(PUSHER).queue.entries()])
+            second.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+            cloud.wait_until(cloud.pubsub.is_idle)
+
+    assert attempts == [1]
+
+
 def test_an_ordered_push_waits_for_the_message_that_fails(cloud: Cloud, receiver: Receiver) -> None:
     with_push(cloud, receiver, ordered=True)
     receiver.answers = [204, 500]
