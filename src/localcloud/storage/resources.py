@@ -219,7 +219,7 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
 def timestamp(microseconds: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
     moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
-    # Not strftime: it takes ten times as long, and a page of a listing has thousands of these.
+    # Not strftime, which is slower: a page of a listing has thousands of these.
     return f"{moment.isoformat()[:19]}.{microseconds // 1000 % 1000:03d}Z"
 
 
