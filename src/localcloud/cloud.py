@@ -110,11 +110,14 @@ class LocalCloud:
         self.workflows = Workflows(self.context)
         self.scheduler = Scheduler(self.context, self.pubsub)
         self.storage.subscribe(self.eventarc.storage_event)
-        # In the order they start: what calls comes after what is called. They stop the other way round.
-        self._services = (self.storage, self.run, self.workflows, self.pubsub, self.eventarc, self.scheduler)
+        # In the order they start; they stop the other way round. Those that call others wait for the gateway.
+        self._called = (self.storage, self.run)
+        self._calling = (self.workflows, self.pubsub, self.eventarc, self.scheduler)
 
     async def start(self) -> None:
         """Serve, and go on with what an earlier process left in the state."""
+        for service in self._called:
+            await service.start()
         await self._gateway.start(
             [
                 *run_api.routes(self.run),
@@ -126,8 +129,8 @@ class LocalCloud:
             ],
             [*pubsub_api.grpc_handlers(self.pubsub), *workflows_api.grpc_handlers(self.workflows)],
         )
-        for service in self._services:
-            await service.start()
+        for caller in self._calling:
+            await caller.start()
 
     def deploy(self, deployment: Deployment) -> None:
         """Make sure that all of `deployment` exists. Before `start`, so that earlier events find their services."""
@@ -148,7 +151,7 @@ class LocalCloud:
 
     async def stop(self) -> None:
         """End everything; what is in the state goes on at the next start."""
-        for service in reversed(self._services):
+        for service in reversed((*self._called, *self._calling)):
             await service.stop()
         await self._gateway.stop()
         self.context.store.close()

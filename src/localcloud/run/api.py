@@ -7,6 +7,7 @@ first connection was refused before a byte of it was sent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import Any, NoReturn
@@ -35,6 +36,7 @@ from localcloud.run.service import Run, Service
 PREFIX = b"/run"
 MAX_REQUEST_BYTES = 32 * 2**20  # HTTP/1: https://cloud.google.com/run/quotas
 KILL_AFTER_S = 0.05  # long enough for the instance to have the request in hand
+ENDED_WAIT_S = 1.0
 _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te")
 ) | frozenset((b"trailer", b"transfer-encoding", b"upgrade"))
@@ -89,8 +91,8 @@ class Proxy:
     async def _answer(self, request: _Request, reply: _Reply) -> None:
         try:
             service = self._run.service(request.service)
-            await request.begin()
             authorization = self._authorize(service, request)
+            await request.begin()
             fault = self._faults.take("run.services.invoke", service.spec.name)
             if fault is not None and fault.action == "fail":
                 raise Injected(fault.status)
@@ -141,9 +143,11 @@ class Proxy:
             try:
                 await self._exchange(instance, request, reply, authorization, fault)
                 return
-            except aiohttp.ClientConnectorError as error:  # it has just died; nothing of the request was sent
+            except aiohttp.ClientConnectorError as error:  # nothing of the request was sent
                 if is_last:
                     raise _lost(instance, error) from error
+                with contextlib.suppress(TimeoutError):  # most likely it has just died
+                    await asyncio.wait_for(instance.ended.wait(), ENDED_WAIT_S)
             except aiohttp.ClientError as error:
                 raise request.failure or _lost(instance, error) from error
             finally:

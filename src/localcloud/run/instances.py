@@ -25,7 +25,7 @@ from localcloud.run.watchdog import Watchdog
 
 STOP_GRACE_S = 10.0  # https://cloud.google.com/run/docs/container-contract#instance-shutdown
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH")
-FIRST_PROBE_S, LONGEST_PROBE_S = 0.005, 0.1
+FIRST_PROBE_S, LONGEST_PROBE_S, PROBE_GROWTH = 0.005, 0.1, 1.1  # finds it ready within a tenth of what the start took
 PROBE_TIMEOUT_S = 5.0
 KEPT_LINES = 20  # of stderr, for the message when it does not start
 OUTPUT_DRAIN_S = 1.0
@@ -69,6 +69,7 @@ class Instance:
         self.url = f"http://127.0.0.1:{port}"
         self.phase = Phase.STARTING
         self.retired = False  # a newer revision takes the requests
+        self.asked_to_end = False
         self.active = 0
         self.served = 0
         self.idle_since = 0.0
@@ -134,6 +135,7 @@ class Instance:
     def close(self) -> None:
         """It takes no more requests, and is asked to end."""
         if self.phase in (Phase.STARTING, Phase.READY):
+            self.asked_to_end = True
             self.phase = Phase.STOPPING
             self._signal(signal.SIGTERM)
 
@@ -218,7 +220,7 @@ class Instance:
             if self.cold_start.listening is not None and await self._is_healthy(client):
                 return
             await asyncio.sleep(pause)
-            pause = min(LONGEST_PROBE_S, pause * 1.5)
+            pause = min(LONGEST_PROBE_S, pause * PROBE_GROWTH)
 
     async def _accepts(self) -> bool:
         try:
@@ -242,7 +244,8 @@ class Instance:
         """A line arrived on one of its streams."""
         self._log.line(self.name, stream, line)
         if stream == "stderr":
-            self._stderr.append(line.decode(errors="replace"))
+            text = line.decode(errors="replace")
+            self._stderr.append("".join(c if c.isprintable() else "\ufffd" for c in text))  # goes to a terminal
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self.phase is not Phase.ENDED:

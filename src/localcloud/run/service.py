@@ -230,7 +230,6 @@ class Service:
             if not self._stopped and not instance.retired:
                 self._start_failed(instance, str(error))
             return
-        self._failures = 0
         instance.idle_since = self._clock.time()
         if not self._queue:
             instance.log_cold_start()
@@ -240,6 +239,8 @@ class Service:
         self.instances.remove(instance)
         if instance.idle_timer is not None:
             instance.idle_timer.cancel()
+        if instance.served == 0 and not instance.asked_to_end:  # or `min_instances` would start it without end
+            self._start_failed(instance, f"ended with exit code {instance.exit_code} before its first request")
         self.scale()
 
     def _start_failed(self, instance: Instance, reason: str) -> None:
@@ -263,6 +264,7 @@ class Service:
             ticket = self._queue.popleft()
             if not ticket.done():
                 instance.took_request()
+                self._failures = 0
                 ticket.set_result(instance)
         self.scale()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import signal
@@ -11,6 +12,7 @@ import textwrap
 import pytest
 
 from localcloud.faults import Fault
+from localcloud.run import api
 from tests.localcloud.run.run_bench import until
 
 
@@ -36,10 +38,8 @@ def test_a_request_starts_an_instance_and_is_answered_by_it(bench):
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
-def test_method_and_body_arrive_as_sent(bench, method: str):
-    bench.deploy()
-
-    seen = bench.get("/", method=method, body=b"\x00\xff body").json()
+def test_method_and_body_arrive_as_sent(warm, method: str):
+    seen = warm.get("/", method=method, body=b"\x00\xff body").json()
 
     assert seen["method"] == method
     assert seen["body"] == "\x00ÿ body"
@@ -62,10 +62,8 @@ def test_method_and_body_arrive_as_sent(bench, method: str):
         ("?only=query", "/?only=query"),
     ],
 )
-def test_path_and_query_arrive_as_the_bytes_they_were_sent_as(bench, sent: str, seen: str):
-    bench.deploy()
-
-    answer = raw(bench, f"GET /run/echo{sent} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+def test_path_and_query_arrive_as_the_bytes_they_were_sent_as(warm, sent: str, seen: str):
+    answer = raw(warm, f"GET /run/echo{sent} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
 
     assert json.loads(answer.read())["path"] == seen
 
@@ -84,11 +82,19 @@ def test_a_path_that_names_no_service_is_not_found(bench, path: str):
     assert bench.instances() == []
 
 
-def test_headers_of_the_connection_stay_behind_and_all_others_pass(bench):
+@pytest.mark.parametrize("target", [b"/run/echo/\xff\xfe", b"/run/\xc3\xa9/", b"/run/echo/a b"])
+def test_a_path_that_is_not_ascii_is_refused(bench, target: bytes):
     bench.deploy()
 
+    answer = raw(bench, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+
+    assert answer.status in (400, 404)
+    assert bench.instances() == []
+
+
+def test_headers_of_the_connection_stay_behind_and_all_others_pass(warm):
     answer = raw(
-        bench,
+        warm,
         b"POST /run/echo/ HTTP/1.1\r\nHost: localhost:1\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nTE: trailers\r\n"
         b"Keep-Alive: 1\r\nX-Twice: a\r\nX-Twice: b\r\nX-Empty:\r\nX-Utf: \xe2\x82\xac\r\nContent-Length: 2\r\n\r\nok",
     )
@@ -104,33 +110,28 @@ def test_headers_of_the_connection_stay_behind_and_all_others_pass(bench):
     assert answer.headers.get_all("set-cookie") == ["a=1", "b=2"]
 
 
-def test_a_head_request_gets_the_headers_alone(bench):
-    bench.deploy()
-
-    answer = bench.get("/", method="HEAD")
+def test_a_head_request_gets_the_headers_alone(warm):
+    answer = warm.get("/", method="HEAD")
 
     assert answer.status == 200
     assert int(answer.headers["content-length"]) > 0
     assert answer.data == b""
 
 
-def test_a_large_body_without_a_length_is_streamed(bench):
-    bench.deploy()
-
-    answer = bench.get("/", method="POST", body=iter([b"x" * 100_000] * 30), chunked=True)
+def test_a_large_body_without_a_length_is_streamed(warm):
+    answer = warm.get("/", method="POST", body=iter([b"x" * 100_000] * 30), chunked=True)
 
     assert len(answer.json()["body"]) == 3_000_000
 
 
-def test_a_body_larger_than_cloud_run_takes_is_refused(bench):
-    bench.deploy()
-    large = 32 * 2**20 + 1
+def test_a_body_larger_than_cloud_run_takes_is_refused(warm, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(api, "MAX_REQUEST_BYTES", 1000)
 
-    announced = raw(bench, f"POST /run/echo/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: {large}\r\n\r\n".encode())
-    streamed = bench.get("/", method="POST", body=iter([b"x" * 2**20] * 33), chunked=True)
+    announced = raw(warm, b"POST /run/echo/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1001\r\n\r\n")
+    streamed = warm.get("/", method="POST", body=iter([b"x" * 100] * 11), chunked=True)
+    largest = warm.get("/", method="POST", body=iter([b"x" * 100] * 10), chunked=True)
 
-    assert announced.status == 413
-    assert streamed.status == 413
+    assert (announced.status, streamed.status, largest.status) == (413, 413, 200)
 
 
 STREAMING = textwrap.dedent("""
@@ -174,6 +175,43 @@ def test_an_answer_whose_instance_dies_is_broken_off_not_completed(bench):
     assert first == b"first"
     with pytest.raises(http.client.IncompleteRead):
         answer.read()
+
+
+def test_a_compressed_answer_passes_as_it_is(bench):
+    script = textwrap.dedent("""
+        import gzip, os, socket
+        body = gzip.compress(b"hello")
+        server = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+        while True:
+            connection, _ = server.accept()
+            if connection.recv(65536):
+                connection.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Encoding: gzip\\r\\n\\r\\n" + body)
+            connection.close()
+    """)
+    bench.deploy(script=script)
+
+    answer = bench.get("/", decode_content=False)
+
+    assert answer.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(answer.data) == b"hello"
+
+
+def test_an_answer_that_is_no_http_is_a_503(bench):
+    script = textwrap.dedent("""
+        import os, socket
+        server = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+        while True:
+            connection, _ = server.accept()
+            if connection.recv(65536):
+                connection.sendall(b"hello\\r\\n\\r\\n")
+            connection.close()
+    """)
+    bench.deploy(script=script)
+
+    answer = bench.get("/")
+
+    assert answer.status == 503
+    assert answer.json()["error"]["message"].startswith("The request failed because either the HTTP response was")
 
 
 def test_a_private_service_refuses_a_request_without_a_token(bench):

@@ -160,6 +160,45 @@ def test_an_instance_that_does_not_start_is_a_503_and_tried_again_after_a_while(
     assert len(bench.run.events) == 2
 
 
+def test_a_minimum_instance_that_ends_at_once_is_not_started_without_end(bench):
+    script = "import os, socket; socket.create_server((os.environ['HOST'], int(os.environ['PORT']))).accept()"
+    bench.deploy(script=script, min_instances=1)
+    until(lambda: bench.run.events and bench.instances() == [])
+    attempts = [len(bench.run.events)]
+
+    for seconds in (1, 2):
+        bench.clock.advance(seconds=seconds)
+        until(lambda: len(bench.run.events) == attempts[-1] + 1 and bench.instances() == [])
+        attempts.append(len(bench.run.events))
+
+    assert attempts == [1, 2, 3]
+
+
+def test_an_instance_that_no_longer_listens_is_replaced_as_nothing_was_sent_to_it(bench):
+    script = textwrap.dedent("""
+        import os, pathlib, socket, time
+        server = socket.create_server((os.environ["HOST"], int(os.environ["PORT"])))
+        while True:
+            connection, _ = server.accept()
+            if connection.recv(65536):
+                break
+        connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\nConnection: close\\r\\n\\r\\n")
+        server.close()
+        pathlib.Path(os.environ["FILES"], "deaf.begun").touch()
+        while not pathlib.Path(os.environ["FILES"], "end").exists():
+            time.sleep(0.01)
+    """)
+    bench.deploy(script=script)
+    bench.get("/")
+    bench.begun("deaf")
+
+    answer = bench.background("/", method="POST", body=b"x")
+    bench.finish("end")
+
+    assert answer.result().status == 200
+    assert len(bench.run.events) == 2
+
+
 def test_a_command_that_does_not_exist_is_said_so(bench):
     bench.deploy()
     spec = bench.run.service("echo").spec
