@@ -7,9 +7,10 @@ its claim: that closes it, and an execution that comes late ends as a duplicate.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias, assert_never
+
+from msgspec import Struct
 
 from zeroidle.contracts import codec
 from zeroidle.contracts.messages import Result
@@ -36,8 +37,7 @@ class ExecutionState(StrEnum):
     UNKNOWN = "UNKNOWN"  # the API did not answer: that is no news
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionView:
+class ExecutionView(Struct, frozen=True):
     """An execution as the API shows it. `result` and `error` are JSON texts, `ended_at` is in epoch seconds."""
 
     name: str
@@ -52,15 +52,13 @@ class ExecutionView:
         return self.state not in (ExecutionState.ACTIVE, ExecutionState.UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Who runs an attempt: the full name of an execution, or None where the attempt was closed."""
 
     execution: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """What was seen of the job.
 
     `execution` is the owner of the current attempt's claim, else the one last asked for; `previous` is the one that ran
@@ -73,41 +71,35 @@ class Observed:
     error_present: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StartExecution:
+class StartExecution(Struct, frozen=True):
     """Record that the attempt is asked for, then ask."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class CancelExecution:
+class CancelExecution(Struct, frozen=True):
     """Cancel this execution."""
 
     execution: str
 
 
-@dataclass(frozen=True, slots=True)
-class CloseAttempt:
+class CloseAttempt(Struct, frozen=True):
     """Take the attempt's claim if nobody has it."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """Advance the record by this event, then look again."""
 
     event: Event
 
 
-@dataclass(frozen=True, slots=True)
-class WriteError:
+class WriteError(Struct, frozen=True):
     """Write error.json."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveMarker:
+class RemoveMarker(Struct, frozen=True):
     """Nothing of the job is left: it needs no looking after."""
 
 

@@ -10,9 +10,9 @@ attempt comes from its newest beat alone (`seq`; a last beat beats all others), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from zeroidle.contracts.messages import Heartbeat, Labels, Limits, Result, Run
@@ -29,8 +29,7 @@ _PLATFORM_CODES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(Struct, frozen=True):
     """Somebody wants a job to run; `at` is when they said so."""
 
     job_id: str
@@ -42,8 +41,7 @@ class Submitted:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class StopRequested:
+class StopRequested(Struct, frozen=True):
     """Somebody wants it stopped."""
 
     job_id: str
@@ -52,13 +50,11 @@ class StopRequested:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Struct, frozen=True):
     """The present state has lasted too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class StartRefused:
+class StartRefused(Struct, frozen=True):
     """The attempt can never be started."""
 
     attempt: int
@@ -67,23 +63,20 @@ class StartRefused:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionAsked:
+class ExecutionAsked(Struct, frozen=True):
     """An execution is about to be asked for."""
 
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionCreated:
+class ExecutionCreated(Struct, frozen=True):
     """The cloud accepted an execution; whether it is the one that runs the attempt, the claim says."""
 
     attempt: int
     execution: str
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionClaimed:
+class ExecutionClaimed(Struct, frozen=True):
     """An execution claimed the attempt: it runs."""
 
     attempt: int
@@ -91,8 +84,7 @@ class ExecutionClaimed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Struct, frozen=True):
     """An attempt reported."""
 
     heartbeat: Heartbeat
@@ -103,8 +95,7 @@ class Beat:
         return self.heartbeat.attempt
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionSucceeded:
+class ExecutionSucceeded(Struct, frozen=True):
     """The execution that ran the attempt ended well; `result` is None if it did not say what it published."""
 
     attempt: int
@@ -113,8 +104,7 @@ class ExecutionSucceeded:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionFailed:
+class ExecutionFailed(Struct, frozen=True):
     """The execution of the attempt ended with an error."""
 
     attempt: int
@@ -123,8 +113,7 @@ class ExecutionFailed:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionCancelled:
+class ExecutionCancelled(Struct, frozen=True):
     """The execution that ran the attempt was cancelled, by us or by anybody, or is gone."""
 
     attempt: int
@@ -132,8 +121,7 @@ class ExecutionCancelled:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptClosed:
+class AttemptClosed(Struct, frozen=True):
     """We hold the attempt's claim ourselves, so no execution of it will ever run."""
 
     attempt: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from zeroidle.contracts import codec, names
 from zeroidle.contracts.messages import Limits
@@ -15,8 +16,7 @@ from zeroidle.errors import PermanentError
 MAX_ARGUMENT_BYTES = 32 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Deployment:
+class Deployment(Struct, frozen=True):
     """What the decisions have to know of the deployed bundle; names are full names."""
 
     input_bucket: str

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from zeroidle.core.pipeline import Deployment
 from zeroidle.ports import Clock, Executions, JobStore, Objects
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """The ports, and what is deployed."""
 
     jobs: JobStore
