@@ -71,15 +71,11 @@ class ExpressionNames:
         """A variable first, then a function used as a value. Raises ExpressionError."""
         name = parts[0]
         if self.scope.sees(name):
-            node: Node = Variable(name)
-            for part in parts[1:]:
-                node = Apply(values.get_item, (node, Literal(part)))
-            return node
-        dotted = ".".join(parts)
-        if dotted in CONSTANTS:
-            return Literal(CONSTANTS[dotted])
-        if dotted in self.params:
-            return Literal(FunctionRef(dotted))
+            return _member(Variable(name), parts[1:])
+        if (constant := ".".join(parts[:2])) in CONSTANTS:
+            return _member(Literal(CONSTANTS[constant]), parts[2:])
+        if len(parts) == 1 and name in self.params:
+            return Literal(FunctionRef(name))
         raise ExpressionError(f"symbol '{name}' is neither a variable nor a sub-workflow name")
 
     def call(self, name: str, args: Sequence[Node]) -> Node:
@@ -105,6 +101,12 @@ class ExpressionNames:
             if not has_default:
                 raise ExpressionError(f"missing argument {param!r} for subworkflow {name}")
         return RoutineCall(name, list(params), args)
+
+
+def _member(node: Node, names: Sequence[str]) -> Node:
+    for name in names:
+        node = Apply(values.get_item, (node, Literal(name)))
+    return node
 
 
 def find_function(name: str) -> Function | None:

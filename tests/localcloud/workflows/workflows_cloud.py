@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -77,6 +78,10 @@ class Cloud:
         await self.until(lambda: self.workflows.get(name).state != "ACTIVE")
         return self.workflows.get(name)
 
+    def waits(self) -> bool:
+        """Does something wait for the clock?"""
+        return self.clock.next_due() is not None
+
     async def until(self, condition: Callable[[], bool], *, advance: bool = True) -> None:
         """Let the loop turn, and time jump to the next waiter, until the condition holds."""
         while not condition():
@@ -86,19 +91,26 @@ class Cloud:
                     return
             due = self.clock.next_due()
             if advance and due is not None and self.workflows.http.in_flight <= self.sleeping_calls():
-                self.clock.advance(seconds=max(0.0, due - self.clock.time()))
+                # Upwards to a whole microsecond, the least that the clock moves by.
+                self.clock.advance(seconds=math.ceil(max(0.0, due - self.clock.time()) * 1e6) / 1e6)
             else:
                 await asyncio.sleep(0.0005)  # for a socket
 
 
-def open_cloud(directory: Path | None = None, *, http_url: str = "http://127.0.0.1:1", start: float = START) -> Cloud:
-    """A service on the state under `directory`."""
+def open_cloud(
+    directory: Path | None = None,
+    *,
+    http_url: str = "http://127.0.0.1:1",
+    start: float = START,
+    store: Store | None = None,
+) -> Cloud:
+    """A service on the state under `directory`, or on `store`."""
     clock = Timeline(start)
     context = Context(
         project=PROJECT,
         location=LOCATION,
         clock=clock,
-        store=Store(directory),
+        store=store or Store(directory),
         faults=Faults(),
         identity=Identity(clock),
         http_url=http_url,
