@@ -242,6 +242,8 @@ class _Request:
         if length is not None and int(length) > MAX_REQUEST_BYTES:
             raise _too_large()
         self._first = await self._next()
+        if len(self._first.get("body", b"")) > MAX_REQUEST_BYTES:
+            raise _too_large()
 
     async def abandoned(self) -> None:
         """Return when the caller has gone. Looks only once the body has been read."""
