@@ -11,22 +11,29 @@ BLOCK_BYTES = 2**17  # large enough that the loop costs little, small enough tha
 UTF8_BOM = b"\xef\xbb\xbf"
 
 
-def line_blocks(source: Readable) -> Iterator[tuple[int, list[bytes]]]:
-    """Lines without their newline, in blocks, each with the number of its first line (from 1).
+def blocks(source: Readable) -> Iterator[tuple[int, bytes]]:
+    """Runs of whole lines, without their last newline, each with the number of its first line (from 1).
 
-    Of a line longer than MAX_RECORD_BYTES a part is dropped, so that memory is bounded; it is still longer than that.
-    A byte order mark at the start is dropped.
+    Of a line longer than MAX_RECORD_BYTES a part is dropped, so that memory is bounded; it is still longer than that,
+    and the first of its block. A byte order mark at the start is dropped.
     """
     number = 1
     carry = source.read(len(UTF8_BOM)).removeprefix(UTF8_BOM)
     while chunk := source.read(BLOCK_BYTES):
-        lines = (carry + chunk).split(b"\n")
-        carry = lines.pop()[: MAX_RECORD_BYTES + 1]
-        if lines:
-            yield number, lines
-            number += len(lines)
+        data = carry + chunk
+        end = data.rfind(b"\n")
+        carry = data[end + 1 :][: MAX_RECORD_BYTES + 1]
+        if end >= 0:
+            block = data[:end]
+            yield number, block
+            number += block.count(b"\n") + 1
     if carry:
-        yield number, [carry]
+        yield number, carry
+
+
+def line_blocks(source: Readable) -> Iterator[tuple[int, list[bytes]]]:
+    """`blocks`, split into lines."""
+    return ((number, block.split(b"\n")) for number, block in blocks(source))
 
 
 def sample_lines(head: bytes, is_whole: bool, limit: int) -> list[bytes]:

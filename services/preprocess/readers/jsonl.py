@@ -1,7 +1,7 @@
 """How is JSON Lines read: one object a line?
 
-The hot path of the service. A block of lines is decoded by msgspec into structs that hold the wanted fields only; what
-the others contain is skipped, not built. A block with any bad line is judged line by line instead.
+The hot path of the service. A block of lines is decoded at once by msgspec, into structs that hold the wanted fields
+only; what the others contain is skipped, not built. A block with any bad line is judged line by line instead.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from services.preprocess.encoding import encoding_of
 from services.preprocess.fields import Fields, choose_fields
-from services.preprocess.lines import line_blocks, sample_lines
+from services.preprocess.lines import blocks, sample_lines
 from services.preprocess.records import MAX_RECORD_BYTES, Batch, Collector, Reading, as_texts, columns
 from services.preprocess.source import Source
 from zeroidle.errors import printable
@@ -41,12 +41,12 @@ def as_object(line: bytes) -> dict[str, object] | None:
 
 
 def _batches(source: Source, fields: Fields) -> Iterator[Batch]:
-    decode = msgspec.json.Decoder(_record_type(fields)).decode
+    decoder = msgspec.json.Decoder(_record_type(fields))
     row = 0
-    for first, lines in line_blocks(source):
-        batch = _all_good(decode, fields, first, row, lines)
+    for first, block in blocks(source):
+        batch = _all_good(decoder, fields, first, row, block)
         if batch is None:
-            batch = _one_by_one(decode, fields, first, row, lines)
+            batch = _one_by_one(decoder, fields, first, row, block)
         row += len(batch)
         yield batch
 
@@ -60,37 +60,42 @@ def _record_type(fields: Fields) -> type[Any]:
     return msgspec.defstruct("Record", members, gc=False)
 
 
-def _all_good(decode: Any, fields: Fields, first: int, row: int, lines: list[bytes]) -> Batch | None:
+def _all_good(decoder: Any, fields: Fields, first: int, row: int, block: bytes) -> Batch | None:
     """The block as a batch, or None if any of its lines is not a valid record."""
+    count = block.count(b"\n") + 1
+    # Inside a value no `}` meets a `{` with only a newline between. So if all newlines stand so, each is between
+    # values, and if there are as many values as lines, each line holds one.
+    between = block.count(b"}\n{") or block.count(b"}\r\n{")
+    if between != count - 1 or len(block) > MAX_RECORD_BYTES:
+        return None
     try:
-        records = [decode(line) for line in lines]
+        records = decoder.decode_lines(block)
     except DECODE_ERRORS:
         return None
     texts = [record.text for record in records]
-    # Only the first line of a block can have begun in an earlier one, and so be longer than a block.
-    if "" in texts or any(map(str.isspace, texts)) or len(lines[0]) > MAX_RECORD_BYTES:
+    if len(records) != count or "" in texts or any(map(str.isspace, texts)):
         return None
-    rows = np.arange(row, row + len(lines))
+    rows = np.arange(row, row + count)
     ids: Any = as_texts([record.id for record in records]) if fields.id else map(str, rows.tolist())
     if fields.id and not all(ids):
         ids = [id_ or str(number) for id_, number in zip(ids, rows.tolist(), strict=True)]
-    labels = as_texts([record.label for record in records]) if fields.label else [None] * len(lines)
-    return Batch(columns(rows, ids, np.arange(first, first + len(lines)), texts, labels))
+    labels = as_texts([record.label for record in records]) if fields.label else [None] * count
+    return Batch(columns(rows, ids, np.arange(first, first + count), texts, labels))
 
 
-def _one_by_one(decode: Any, fields: Fields, first: int, row: int, lines: list[bytes]) -> Batch:
+def _one_by_one(decoder: Any, fields: Fields, first: int, row: int, block: bytes) -> Batch:
     collector = Collector(fields, row)
-    for number, line in enumerate(lines, first):
+    for number, line in enumerate(block.split(b"\n"), first):
         if len(line) > MAX_RECORD_BYTES:
             collector.reject_oversize(number, line)
         elif line.strip():
-            _judge(collector, decode, fields, number, line)
+            _judge(collector, decoder, fields, number, line)
     return collector.drain()
 
 
-def _judge(collector: Collector, decode: Any, fields: Fields, number: int, line: bytes) -> None:
+def _judge(collector: Collector, decoder: Any, fields: Fields, number: int, line: bytes) -> None:
     try:
-        record = decode(line)
+        record = decoder.decode(line)
     except DECODE_ERRORS:
         try:
             collector.take(number, msgspec.json.decode(line), line)  # it is JSON: say what of its shape is wrong
