@@ -102,8 +102,12 @@ class Driver:
         return len(instances)
 
     def _let_go(self, job_id: str) -> bool:
-        """Ticks pass until the job's marker is gone."""
-        if not Ledger(self.connection).is_active(job_id):
-            return True
+        """Wait for the job's marker to go, by itself or with the next tick."""
+        ledger = Ledger(self.connection)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            if not ledger.is_active(job_id):
+                return True
+            time.sleep(0.05)
         self.cloud.clock.advance(seconds=61)
         return False
