@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from google.cloud import storage
 from starlette.applications import Starlette
 
 from services.postprocess import step
@@ -15,7 +14,7 @@ from zeroidle.http import application, json_route, serve
 
 def create_app() -> Starlette:
     """POST /v1/postprocess: PostprocessRequest -> PostprocessResponse."""
-    objects = GoogleObjects(storage.Client())
+    objects = GoogleObjects.connect()
 
     def postprocess(request: PostprocessRequest) -> PostprocessResponse:
         return step.postprocess(request, objects, now=time.time)
