@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.gpu_inference import app
 from services.gpu_inference.model import Encoded, Model, Output
 from tests.services.gpu_inference.instance import Instance, add_model, infer_request, shard_bytes, wait_until
 from zeroidle.contracts import codec
@@ -47,8 +50,13 @@ def predict(instance: Instance, *texts: str) -> tuple[int, Any, dict[str, str]]:
 
 
 def test_an_instance_is_alive_before_it_is_ready_and_says_what_it_waits_for(
-    start: Callable[..., Instance], objects: GoogleObjects, bucket: str, directory: Callable[[str], Path]
+    start: Callable[..., Instance],
+    objects: GoogleObjects,
+    bucket: str,
+    directory: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(app, "RETRY_S", (0.05, 0.05))
     instance = start(ready=False)
 
     assert instance.get("/health/live")[0] == 200
@@ -235,3 +243,11 @@ def test_metrics_count_requests_by_their_answer(start: Callable[..., Instance]) 
     assert instance.metric('inference_request_seconds_count{route="/v1/predict"}') == 2
     assert instance.metric('inference_model_loads_total{result="ok"}') == 1
     assert instance.metric("inference_model_memory_bytes") > 0
+
+
+def test_the_service_needs_neither_transformers_nor_the_local_cloud() -> None:
+    code = "import sys, services.gpu_inference.app; print({'transformers', 'localcloud', 'pandas'} & set(sys.modules))"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+
+    assert result.stdout.strip() == "set()"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ import torch
 import transformers
 
 from services.gpu_inference.device import Runtime
-from services.gpu_inference.model import Model, load
+from services.gpu_inference.model import Encoded, Model, entities, load, split
 from tests.services.gpu_inference import hub
 from zeroidle.contracts.models import describe
+from zeroidle.errors import PermanentError
 
 TEXTS = [
     "the film was good",
@@ -114,3 +117,102 @@ def test_predictions_do_not_depend_on_what_shares_the_batch(
     model.close()
 
     np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_entities_are_those_of_the_simple_aggregation(directory: Callable[[str], Path], runtime: Runtime) -> None:
+    path = directory("BertForTokenClassification")
+    pipeline = transformers.pipeline("token-classification", str(path), aggregation_strategy="simple", device="cpu")
+    texts = [text for text in TEXTS if text and len(text) < 200]
+    model = load(path, describe(path, name="m"), runtime)
+    batch = model.decode(texts)
+    predictions = model.encode(batch, model.predict(batch))
+    model.close()
+
+    found = [[(e["label"], e["start"], e["end"]) for e in prediction["entities"]] for prediction in predictions]
+    expected = [pipeline(text) for text in texts]
+    assert found == [[(e["entity_group"], e["start"], e["end"]) for e in entities] for entities in expected]
+    np.testing.assert_allclose(
+        [e["score"] for prediction in predictions for e in prediction["entities"]],
+        [e["score"] for entities in expected for e in entities],
+        atol=1e-5,
+    )
+    assert sum(map(len, found)) > 5
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        pytest.param(["B-PER", "I-PER", "O"], [("PER", 0, 8)], id="one entity"),
+        pytest.param(["B-PER", "B-PER", "O"], [("PER", 0, 3), ("PER", 4, 8)], id="B begins a new one"),
+        pytest.param(["B-PER", "I-LOC", "O"], [("PER", 0, 3), ("LOC", 4, 8)], id="another kind"),
+        pytest.param(["I-PER", "O", "I-PER"], [("PER", 0, 3), ("PER", 9, 12)], id="apart"),
+    ],
+)
+def test_neighbouring_tokens_become_one_entity(labels: list[str], expected: list[tuple[str, int, int]]) -> None:
+    offsets = [(0, 0), (0, 3), (4, 8), (9, 12), (0, 0)]
+    item = Encoded(text="Ana Ruiz was", ids=[2, 5, 6, 7, 3], truncated=False, offsets=offsets, special=[1, 0, 0, 0, 1])
+    rows = np.eye(len(hub.TAGS), dtype=np.float32)[[hub.TAGS.index(label) for label in ["O", *labels, "O"]]]
+
+    found = entities(item, rows, hub.TAGS)
+
+    assert [(e["label"], e["start"], e["end"]) for e in found] == expected
+    assert all(e["text"] == item.text[e["start"] : e["end"]] for e in found)
+
+
+@pytest.mark.parametrize("lengths", [[], [5], [5, 5, 5, 5], [1, 1, 1, 97], [97, 1, 1, 1], list(range(1, 40))])
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_a_batch_is_split_evenly_and_completely(lengths: list[int], parts: int) -> None:
+    slices = split(lengths, parts)
+
+    assert [length for part in slices for length in lengths[part]] == lengths
+    assert len(slices) <= parts
+    if lengths:
+        assert max(sum(lengths[part]) for part in slices) <= sum(lengths) / parts + max(lengths)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"hidden_act": "silu"}, "activation 'silu' is not supported; supported are gelu", id="activation"),
+        pytest.param({"architectures": ["LlamaForCausalLM"]}, "LlamaForCausalLM", id="architecture"),
+        pytest.param({"model_type": "gpt2"}, "model_type 'gpt2' is not supported", id="model type"),
+        pytest.param({"num_hidden_layers": 9}, "encoder.layer.3", id="missing weights"),
+        pytest.param({"id2label": {"0": "a"}}, "names 1 labels, the weights have 3", id="labels"),
+        pytest.param({"position_embedding_type": "relative_key"}, "absolute", id="relative positions"),
+    ],
+)
+def test_a_model_that_cannot_be_run_is_refused_in_words(
+    changes: dict[str, Any], message: str, directory: Callable[[str], Path], runtime: Runtime, tmp_path: Path
+) -> None:
+    path = shutil.copytree(directory("BertForSequenceClassification"), tmp_path / "m")
+    index = describe(path, name="m")
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | changes))
+
+    with pytest.raises(PermanentError) as raised:
+        load(path, index, runtime)
+
+    assert message in raised.value.message
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_a_broken_file_is_named(file: str, directory: Callable[[str], Path], runtime: Runtime, tmp_path: Path) -> None:
+    path = shutil.copytree(directory("BertForSequenceClassification"), tmp_path / "m")
+    index = describe(path, name="m")
+    (path / file).write_bytes(b"\x80\x04broken")
+
+    with pytest.raises(PermanentError, match=file):
+        load(path, index, runtime)
+
+
+def test_half_precision_agrees_roughly(directory: Callable[[str], Path], runtime: Runtime) -> None:
+    path = directory("BertForSequenceClassification")
+    half = Runtime("cpu", "bfloat16", "asked for", 2, runtime.memory_bytes)
+    exact, expected = ours(path, runtime, TEXTS)
+    model, outputs = ours(path, half, TEXTS)
+    exact.close()
+    model.close()
+
+    np.testing.assert_allclose(outputs, expected, atol=0.1)
+    assert np.abs(np.array(outputs) - np.array(expected)).max() > 0, "computed in another precision"
+    assert model.size_bytes < exact.size_bytes
