@@ -169,6 +169,8 @@ class PubSub:
                 self._arrivals.append((subscription, id_))
 
     def _admit(self) -> None:
+        if not self._arrivals:
+            return
         arrivals, self._arrivals = self._arrivals, []
         reached = {}
         with self.context.store.transaction():  # reads are cheaper together

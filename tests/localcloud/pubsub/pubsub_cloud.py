@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import grpc
 import uvicorn
 import uvloop
+from google import pubsub_v1 as pubsub_v1_gapic
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
@@ -40,7 +41,7 @@ T = TypeVar("T")
 
 
 class Cloud:
-    """Pub/Sub and Eventarc on a stopped clock. `url` is a receiver's base address, below which services live."""
+    """Pub/Sub and Eventarc on a stopped clock. Services live at `service_base`/run/<name>."""
 
     def __init__(self, directory: Path | None = None, *, service_base: str = "", start: float = START) -> None:
         self.clock = Clock(start=start, frozen=True)
@@ -81,7 +82,7 @@ class Cloud:
         wait_until(lambda: self.call(condition), what)
 
     def advance(self, **delta: float) -> None:
-        """Let the loop come to rest, then move the clock."""
+        """Move the clock and wake what is due."""
         self.clock.advance(**delta)
 
     def serve_http(self) -> None:
@@ -91,6 +92,10 @@ class Cloud:
 
     def publisher(self) -> pubsub_v1.PublisherClient:
         return pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=self._channel()))
+
+    def unbatched_publisher(self) -> pubsub_v1_gapic.PublisherClient:
+        """The generated client, which sends each request as it is."""
+        return pubsub_v1_gapic.PublisherClient(transport=PublisherGrpcTransport(channel=self._channel()))
 
     def subscriber(self) -> pubsub_v1.SubscriberClient:
         return pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel()))
@@ -169,11 +174,16 @@ class Receiver:
     def __post_init__(self) -> None:
         self._hanging: list[threading.Event] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        app = Starlette(routes=[Route("/{path:path}", self._receive, methods=["POST"])])
+        self._test = 1
+        app = Starlette(routes=[Route("/{test:int}/{path:path}", self._receive, methods=["POST"])])
         self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Where to send; another after each `reset`, so that stragglers of one test do not reach the next."""
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/{self._test}"
 
     def wait_for(self, count: int) -> list[Received]:
         """The requests, once there are `count` of them."""
@@ -184,6 +194,7 @@ class Receiver:
         """Let go of requests that hang, forget the rest."""
         for event in self._hanging:
             event.set()
+        self._test += 1
         self.answers, self.requests, self._hanging = [], [], []
 
     def close(self) -> None:
@@ -193,8 +204,10 @@ class Receiver:
 
     async def _receive(self, request: Request) -> Response:
         body = await request.body()
+        if request.path_params["test"] != self._test:
+            return Response(status_code=204)
         answer = self.answers.pop(0) if self.answers else 204
-        self.requests.append(Received(str(request.url.path), dict(request.headers), body))
+        self.requests.append(Received(f"/{request.path_params['path']}", dict(request.headers), body))
         if isinstance(answer, threading.Event):
             self._hanging.append(answer)
             await asyncio.to_thread(answer.wait, PATIENCE_S)

@@ -170,9 +170,9 @@ def message(data: bytes = b"x", **fields: Any) -> dict[str, Any]:
 def test_a_publish_request_beyond_a_limit_is_refused_whole(cloud: Cloud, messages: list[dict[str, Any]]) -> None:
     cloud.publisher().create_topic(name=JOBS)
     cloud.subscriber().create_subscription(name=WORKERS, topic=JOBS)
-    publisher = cloud.publisher()
+    publisher = cloud.unbatched_publisher()
     with pytest.raises(exceptions.InvalidArgument):
-        publisher.api.publish(topic=JOBS, messages=[message(), *messages] if messages else [])
+        publisher.publish(topic=JOBS, messages=[message(), *messages] if messages else [])
 
     assert cloud.call(lambda: cloud.pubsub.backlog("workers")) == 0
 
@@ -180,7 +180,7 @@ def test_a_publish_request_beyond_a_limit_is_refused_whole(cloud: Cloud, message
 def test_the_largest_allowed_message_arrives(cloud: Cloud) -> None:
     cloud.publisher().create_topic(name=JOBS)
     cloud.subscriber().create_subscription(name=WORKERS, topic=JOBS)
-    cloud.publisher().api.publish(topic=JOBS, messages=[message(b"x" * 9_900_000)])
+    cloud.unbatched_publisher().publish(topic=JOBS, messages=[message(b"x" * 9_900_000)])
 
     [received] = cloud.subscriber().pull(subscription=WORKERS, max_messages=1).received_messages
 

@@ -18,12 +18,16 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
 from google.protobuf import duration_pb2, field_mask_pb2
+from google.pubsub_v1 import PublisherClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from tests.localcloud.pubsub.pubsub_cloud import PATIENCE_S, Cloud, subscription_path, topic_path, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning"),
+]
 
 JAR = Path("platform/pubsub-emulator/lib")
 SDKS = (os.environ.get("CLOUDSDK_ROOT_DIR", ""), "/usr/lib/google-cloud-sdk", "~/google-cloud-sdk")
@@ -35,7 +39,7 @@ class Clients:
 
     def __init__(self, address: str) -> None:
         self._channel = grpc.insecure_channel(address)
-        self.publisher = pubsub_v1.PublisherClient(transport=PublisherGrpcTransport(channel=self._channel))
+        self.publisher = PublisherClient(transport=PublisherGrpcTransport(channel=self._channel))
         self.subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel))
 
     def prepare(self, **settings: object) -> None:
@@ -43,7 +47,7 @@ class Clients:
         self.subscriber.create_subscription(request={"name": SUBSCRIPTION, "topic": TOPIC, **settings})
 
     def publish(self, *payloads: bytes) -> None:
-        self.publisher.api.publish(topic=TOPIC, messages=[{"data": payload} for payload in payloads])
+        self.publisher.publish(topic=TOPIC, messages=[{"data": payload} for payload in payloads])
 
     def pull(self, subscription: str = SUBSCRIPTION) -> list[pubsub_v1.types.ReceivedMessage]:
         response = self.subscriber.pull(subscription=subscription, max_messages=10, timeout=PATIENCE_S)
@@ -108,7 +112,7 @@ REFUSED: dict[str, tuple[type[Exception], Callable[[Clients], object]]] = {
     "a topic that is not there": (exceptions.NotFound, lambda c: c.publisher.get_topic(topic=topic_path("absent"))),
     "publishing to no topic": (
         exceptions.NotFound,
-        lambda c: c.publisher.api.publish(topic=topic_path("absent"), messages=[{"data": b"x"}]),
+        lambda c: c.publisher.publish(topic=topic_path("absent"), messages=[{"data": b"x"}]),
     ),
     "subscribing to no topic": (
         exceptions.NotFound,
@@ -116,7 +120,7 @@ REFUSED: dict[str, tuple[type[Exception], Callable[[Clients], object]]] = {
     ),
     "an empty message": (
         exceptions.InvalidArgument,
-        lambda c: c.publisher.api.publish(topic=TOPIC, messages=[{"data": b""}]),
+        lambda c: c.publisher.publish(topic=TOPIC, messages=[{"data": b""}]),
     ),
     "a reserved topic name": (
         exceptions.InvalidArgument,
@@ -208,7 +212,7 @@ def test_a_poison_message_ends_in_the_dead_letter_topic(clients: Clients) -> Non
 def test_ordered_messages_come_in_order(clients: Clients) -> None:
     clients.prepare(enable_message_ordering=True)
     messages = [{"data": str(number).encode(), "ordering_key": "k"} for number in range(5)]
-    clients.publisher.api.publish(topic=TOPIC, messages=messages)
+    clients.publisher.publish(topic=TOPIC, messages=messages)
     seen: list[bytes] = []
     while len(seen) < 5:
         received = clients.pull()

@@ -284,7 +284,7 @@ def test_push_begins_when_a_pull_subscription_gets_an_endpoint(cloud: Cloud, rec
     cloud.call(lambda: cloud.pubsub.create_subscription(SubscriptionSpec("pusher", "jobs")))
     publish(cloud, "a")
 
-    cloud.subscriber().modify_push_config(subscription=PUSHER, push_config={"push_endpoint": receiver.url})
+    cloud.subscriber().modify_push_config(subscription=PUSHER, push_config={"push_endpoint": f"{receiver.url}/"})
 
     receiver.wait_for(1)
     wait_until(lambda: payloads(receiver) == ["a"])

@@ -36,7 +36,7 @@ os.kill(os.getpid(), 9)
 
 
 def test_what_was_published_before_kill_9_is_delivered_by_the_next_process(tmp_path: Path, receiver: Receiver) -> None:
-    arguments = [sys.executable, "-c", PUBLISH_AND_DIE, str(tmp_path), receiver.url, str(START)]
+    arguments = [sys.executable, "-c", PUBLISH_AND_DIE, str(tmp_path), f"{receiver.url}/", str(START)]
     died = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
     assert died.returncode == -signal.SIGKILL, died.stderr
     published = died.stdout.split()
@@ -73,7 +73,7 @@ def test_a_restart_keeps_the_backlog_and_the_delivery_attempts(tmp_path: Path) -
 
 def test_a_message_of_a_transaction_that_is_rolled_back_is_never_delivered(cloud: Cloud, receiver: Receiver) -> None:
     cloud.call(lambda: cloud.pubsub.create_topic("jobs"))
-    spec = SubscriptionSpec("workers", "jobs", push_endpoint=receiver.url)
+    spec = SubscriptionSpec("workers", "jobs", push_endpoint=f"{receiver.url}/")
     cloud.call(lambda: cloud.pubsub.create_subscription(spec))
 
     def publish_and_fail() -> None:
