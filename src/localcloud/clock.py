@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+LONGEST_ALARM_S = 3600.0  # not every loop takes any number, let alone infinity
+
 _T = TypeVar("_T")
 
 
@@ -144,7 +146,7 @@ class Clock:
         if wait <= 0:
             self._alarm = self._loop.call_soon(self._wake)
         elif not self._frozen:
-            self._alarm = self._loop.call_later(wait, self._wake)
+            self._alarm = self._loop.call_later(min(wait, LONGEST_ALARM_S), self._wake)
 
     def _cancelled(self) -> None:
         """Keep cancelled timers from piling up: most time limits end long before they are due."""

@@ -76,6 +76,7 @@ class Gateway:
                 ws="none",
                 lifespan="off",
                 log_config=None,
+                log_level="warning",
                 access_log=False,
                 # Answers of the instances pass unchanged, with the headers they came with.
                 server_header=False,

@@ -35,7 +35,7 @@ class Store:
             StateInUse: another process holds the directory.
         """
         self.is_temporary = directory is None
-        self.directory = Path(tempfile.mkdtemp(prefix="localcloud-")) if directory is None else directory
+        self.directory = Path(tempfile.mkdtemp(prefix="localcloud-")) if directory is None else directory.absolute()
         self.blobs = self.directory / "blobs"
         self.blobs.mkdir(parents=True, exist_ok=True)
         self._lock = self._take_lock()

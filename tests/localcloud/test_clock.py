@@ -6,6 +6,7 @@ import asyncio
 import threading
 
 import pytest
+import uvloop
 
 from localcloud.clock import Clock
 
@@ -118,6 +119,13 @@ def test_time_limits_that_were_not_reached_leave_nothing_behind():
         return len(clock._timers)
 
     assert asyncio.run(scenario()) < 200
+
+
+def test_a_limit_may_be_infinite():
+    async def scenario() -> str:
+        return await Clock().timeout(asyncio.sleep(0, "done"), float("inf"))
+
+    assert uvloop.run(scenario()) == "done"
 
 
 def test_a_cancelled_timer_does_not_run():

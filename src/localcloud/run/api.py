@@ -96,6 +96,8 @@ class Proxy:
             fault = self._faults.take("run.services.invoke", service.spec.name)
             if fault is not None and fault.action == "fail":
                 raise Injected(fault.status)
+            if fault is not None and fault.action in ("duplicate", "drop"):
+                log.warning("the fault %s means nothing to a request; it passes", fault.action)
             work = self._invoke(service, request, reply, authorization, fault)
             try:
                 await self._clock.timeout(work, service.spec.timeout_s)

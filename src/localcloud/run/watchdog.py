@@ -2,7 +2,7 @@
 
 `reaper.py` holds the read end of a pipe whose write end only this process has: when it goes, in whatever way, the pipe
 ends. An instance writes its own process group into the pipe before it becomes the service, so there is no moment at
-which it lives unknown.
+which it lives unknown. A process that leaves its group (a daemon) is not followed.
 """
 
 from __future__ import annotations
