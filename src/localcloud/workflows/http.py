@@ -73,10 +73,10 @@ class HttpClient:
             raise runtime_error("TimeoutError", "request timed out", prefixed=False) from error
         except aiohttp.ClientConnectorError as error:
             raise runtime_error("ConnectionFailedError", f"failed to connect: {error}") from error
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, OSError) as error:
-            raise runtime_error("ConnectionError", f"connection broken: {error}") from error
-        except (aiohttp.ClientError, ValueError) as error:
+        except ValueError as error:  # among them aiohttp's invalid URLs and headers
             raise value_error(f"the request cannot be sent: {error}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise runtime_error("ConnectionError", f"connection broken: {error}") from error
         finally:
             self.in_flight -= 1
 

@@ -16,10 +16,14 @@ from dataclasses import dataclass
 import msgspec
 
 from localcloud.store import Store
-from localcloud.workflows.errors import WorkflowError, runtime_error
+from localcloud.workflows.errors import WorkflowError
 from localcloud.workflows.values import Value
 
 TABLE = "workflows.journal"
+
+
+class ReplayDiverged(Exception):
+    """The interpreter came to another effect than the one recorded at this place; the program cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Journal:
         self._replayed = self._rows = len(self._recorded)
 
     def once(self, path: str, position: int, kind: str, make: Callable[[], Value]) -> Value:
-        """The value of an effect that doesn't wait."""
+        """The value of an effect that doesn't wait. Raises ReplayDiverged."""
         if record := self._take(path, position, kind):
             self._delivered(record.order)
             return record.value
@@ -57,7 +61,7 @@ class Journal:
         return value
 
     async def effect(self, path: str, position: int, kind: str, make: Callable[[], Awaitable[Value]]) -> Value:
-        """The value of an effect that waits. Raises WorkflowError, recorded or new."""
+        """The value of an effect that waits. Raises WorkflowError, recorded or new, and ReplayDiverged."""
         if record := self._take(path, position, kind):
             await self._until(record.order)
             self._delivered(record.order)
@@ -83,9 +87,7 @@ class Journal:
     def _take(self, path: str, position: int, kind: str) -> _Record | None:
         record = self._recorded.pop((path, position), None)
         if record is not None and record.kind != kind:
-            raise runtime_error(
-                "SystemError", f"replay diverged at {path}{position}: recorded {record.kind}, now {kind}"
-            )
+            raise ReplayDiverged(f"replay diverged at {path}{position}: recorded {record.kind}, now {kind}")
         return record
 
     async def _until(self, order: int) -> None:

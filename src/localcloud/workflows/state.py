@@ -298,7 +298,7 @@ class Workflows:
             outcome = {"state": "FAILED", "error": _failure(error)}
         except Exception as error:
             log.exception("execution %s failed inside the interpreter", execution.name)
-            outcome = {"state": "FAILED", "error": _failure(runtime_error("SystemError", repr(error)))}
+            outcome = {"state": "FAILED", "error": _failure(runtime_error("SystemError", str(error)))}
         self._end(msgspec.structs.replace(execution, current=run.current), **outcome)
         del self._live[execution.name]
 
