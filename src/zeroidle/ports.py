@@ -85,10 +85,11 @@ class Marker:
 
 
 class JobStore(Protocol):
-    """The ledger. Every call may raise TemporaryError."""
+    """The ledger. Every call may raise TemporaryError, and ZeroidleError (BROKEN_LEDGER) where an object is not as we
+    write it."""
 
     def load(self, job_id: str) -> Stored | None:
-        """The job's record, or None. Raises InvalidMessage if what is stored is no record."""
+        """The job's record, or None."""
 
     def create(self, job: Job) -> Stored:
         """Store a first record. Raises Conflict when there is one."""

@@ -25,6 +25,7 @@ class Faults:
 
     at: int | None = None
     how: Callable[[], BaseException] = Killed
+    only: str = ""  # count only points that begin so
     count: int = 0
     fired: str = ""
     armed: bool = False  # only while a handler runs
@@ -32,7 +33,7 @@ class Faults:
 
     def point(self, name: str) -> None:
         """Die here if it is time."""
-        if not self.armed:
+        if not self.armed or not name.startswith(self.only):
             return
         self.log.append(name)
         self.count += 1

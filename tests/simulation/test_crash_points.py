@@ -9,7 +9,7 @@ import pytest
 from tests.simulation.sim_cloud import Faults, Killed
 from tests.simulation.sim_world import BEHAVIOURS, World
 from zeroidle.contracts.records import State
-from zeroidle.errors import TemporaryError
+from zeroidle.errors import Conflict, TemporaryError
 
 MAX_POINTS = 400
 
@@ -71,21 +71,30 @@ def run(scenario: Callable[[World], None], behaviour: str, faults: Faults) -> Wo
     return world
 
 
-@pytest.mark.parametrize("how", [Killed, lambda: TemporaryError("injected")], ids=["killed", "unavailable"])
+HOW: dict[str, Callable[[], Faults]] = {
+    "killed": lambda: Faults(how=Killed),
+    "unavailable": lambda: Faults(how=lambda: TemporaryError("injected")),
+    # The client retries a write whose answer was lost, and is told that somebody wrote: itself.
+    "conflict after its own commit": lambda: Faults(how=lambda: Conflict("injected"), only="after write"),
+}
+
+
+@pytest.mark.parametrize("how", HOW.values(), ids=HOW.keys())
 @pytest.mark.parametrize("behaviour", BEHAVIOURS)
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_every_crash_point_is_recovered_from(
-    scenario: Callable[[World], None], behaviour: str, how: Callable[[], BaseException]
+    scenario: Callable[[World], None], behaviour: str, how: Callable[[], Faults]
 ) -> None:
     whole = run(scenario, behaviour, Faults())
     for point in range(MAX_POINTS):
-        faults = Faults(at=point, how=how)
+        faults = how()
+        faults.at = point
         try:
             world = run(scenario, behaviour, faults)
         except AssertionError as error:
             raise AssertionError(f"point {point} ({faults.fired}): {error}\n{faults.log}") from error
         if not faults.fired:
-            assert point > 3
+            assert point > 0
             return
         assert len(world.jobs()) == len(whole.jobs()) == 1, f"point {point} ({faults.fired})"
     pytest.fail(f"more than {MAX_POINTS} points")

@@ -6,6 +6,7 @@ Written over the `Objects` port, so it holds for any object storage with compare
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from zeroidle.contracts import codec, names
 from zeroidle.contracts.codec import Contract
@@ -13,10 +14,11 @@ from zeroidle.contracts.messages import Meta
 from zeroidle.contracts.records import Job
 from zeroidle.contracts.services import ObjectRef
 from zeroidle.core.converge import Claim
-from zeroidle.errors import Conflict, MissingObject
+from zeroidle.errors import Conflict, InvalidMessage, MissingObject, ZeroidleError
 from zeroidle.ports import ABSENT, Marker, Objects, Stored
 
 JSON = "application/json"
+T = TypeVar("T")
 
 
 class _Claim(Contract, frozen=True, forbid_unknown_fields=False):
@@ -36,7 +38,7 @@ class BucketJobStore:
             data, generation = self._objects.read(self._ref(names.job_record(job_id)))
         except MissingObject:
             return None
-        return Stored(codec.decode(data, Job, what=f"record of job {job_id}"), generation)
+        return Stored(_decoded(data, Job, f"the record of job {job_id}"), generation)
 
     def create(self, job: Job) -> Stored:
         """Store a first record."""
@@ -69,7 +71,7 @@ class BucketJobStore:
             data, _ = self._objects.read(self._ref(name))
         except MissingObject:
             return None
-        return Claim(codec.decode(data, _Claim, what=f"claim {name}").execution)
+        return Claim(_decoded(data, _Claim, name).execution)
 
     def close(self, job_id: str, attempt: int) -> None:
         """Take the attempt's claim without running it."""
@@ -90,3 +92,11 @@ class BucketJobStore:
 
     def _ref(self, name: str) -> ObjectRef:
         return ObjectRef(bucket=self._bucket, name=name)
+
+
+def _decoded(data: bytes, kind: type[T], what: str) -> T:
+    """What we wrote ourselves. When it is broken the message at hand is not to blame, so it must not be rejected."""
+    try:
+        return codec.decode(data, kind, what=what)
+    except InvalidMessage as error:
+        raise ZeroidleError(error.message, code="BROKEN_LEDGER") from error

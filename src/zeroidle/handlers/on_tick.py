@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
+from hashlib import sha256
 
 from zeroidle import logs
 from zeroidle.contracts.events import PubSubMessage
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 def on_tick(context: Context, _: PubSubMessage) -> Outcome:
     """Look after every marked job, then after uploads that nobody told us of. One bad job holds up no other."""
     began = context.clock.now()
-    markers = _rotated(list(context.jobs.marked()), int(began // 60))
+    markers = _shuffled(context.jobs.marked(), int(began // 60))
     for done, marker in enumerate(markers):
         if context.clock.now() - began > BUDGET_S:
             log.error("looked after %d of %d jobs in %.0f s; the rest waits", done, len(markers), BUDGET_S)
@@ -51,7 +52,6 @@ def _look_after(context: Context, marker: Marker) -> None:
         log.exception("job %s cannot be looked after", marker.job_id)
 
 
-def _rotated(markers: Sequence[Marker], minute: int) -> list[Marker]:
-    """Begin elsewhere each minute, so that in a tick cut short the last ones are not always the same."""
-    first = minute * 37 % len(markers) if markers else 0
-    return [*markers[first:], *markers[:first]]
+def _shuffled(markers: Iterable[Marker], minute: int) -> list[Marker]:
+    """Another order each minute, so that in ticks cut short the last ones are not always the same."""
+    return sorted(markers, key=lambda marker: sha256(f"{minute} {marker.job_id}".encode()).digest())

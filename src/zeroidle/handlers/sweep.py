@@ -9,8 +9,8 @@ from zeroidle.contracts import codec, names
 from zeroidle.contracts.codec import Contract
 from zeroidle.contracts.events import Upload
 from zeroidle.contracts.services import ObjectRef
-from zeroidle.errors import InvalidMessage, MissingObject, PermanentError
-from zeroidle.handlers.context import Context
+from zeroidle.errors import InvalidMessage, MissingObject, TemporaryError, ZeroidleError, printable
+from zeroidle.handlers.context import Context, Outcome
 from zeroidle.handlers.on_upload import on_upload
 from zeroidle.ports import ObjectInfo
 
@@ -36,8 +36,11 @@ def is_due(now: float) -> bool:
 
 
 def sweep(context: Context) -> int:
-    """Make jobs of the uploads of the last day that have none, a page of the bucket at a time; how many. Raises
-    TemporaryError."""
+    """Make jobs of the uploads of the last day that have none, a page of the bucket at a time; how many.
+
+    Raises:
+        TemporaryError: storage does not answer; the next sweep begins where this one did.
+    """
     start, now = _read_cursor(context), context.clock.now()
     found, checks, last, whole = 0, 0, "", True
     listing = context.objects.list(context.deployment.input_bucket, "", start)
@@ -56,17 +59,20 @@ def sweep(context: Context) -> int:
 
 
 def _adopt(context: Context, info: ObjectInfo) -> bool:
-    """Make a job of the object unless there is one; whether it did."""
+    """Make a job of the object unless there is one; whether it did. Raises TemporaryError."""
     ref = info.ref
-    if context.jobs.load(names.job_id_for_upload(ref.bucket, ref.name, ref.generation or "")) is not None:
-        return False
-    upload = Upload(ref, info.size, info.content_type, info.metadata, info.created)
     try:
-        outcome = on_upload(context, upload)
-    except PermanentError as error:
-        log.error("object %s is no job: %s", ref.name, error.message)
+        if context.jobs.load(names.job_id_for_upload(ref.bucket, ref.name, ref.generation or "")) is not None:
+            return False
+        outcome = on_upload(context, Upload(ref, info.size, info.content_type, info.metadata, info.created))
+    except TemporaryError:
+        raise
+    except ZeroidleError as error:
+        log.error("object %s is no job: %s", printable(ref.name), error.message)
         return False
-    log.warning("object %s had no job: %s", ref.name, outcome)
+    if outcome is Outcome.IGNORED:
+        return False
+    log.warning("nobody told us of object %s: %s", printable(ref.name), outcome)
     return True
 
 
