@@ -12,6 +12,7 @@ from tests.simulation import sim_world, test_crash_points, test_schedules
 from tests.simulation.sim_cloud import Faults
 from tests.simulation.sim_world import Violation, World
 from zeroidle.contracts.records import Budget, Job, Reason, State
+from zeroidle.contracts.services import ObjectRef
 from zeroidle.core import converge as planning
 from zeroidle.core import job as jobs
 from zeroidle.core.converge import ExecutionState, ExecutionView, Observed, Record, RemoveMarker
@@ -173,14 +174,13 @@ def test_counting_a_loss_as_the_jobs_own_error(monkeypatch: pytest.MonkeyPatch) 
 
 def test_publishing_whatever_the_ledger_says(use: Callable[..., None]) -> None:
     def publish(world: World, execution: Any) -> bool:
+        output = execution.argument["output"]
+        world.objects.write(ObjectRef(bucket=output["bucket"], name=f"{output['prefix']}/summary.json"), b"{}")
         world.note_published(execution)
         return True
 
-    def claims(world: World, execution: Any) -> bool:
-        return True
-
     use("_publish", publish, sim_world)
-    use("_claims", claims, sim_world)
+    use("_claims", lambda world, execution: True, sim_world)
 
     expect_violation("9")
 
