@@ -102,9 +102,11 @@ class Service:
             try:
                 await anyio.to_thread.run_sync(self._answer_once)
                 self.waiting_for = ""
-            except ZeroidleError as error:
-                self.waiting_for = f"the default model is not ready: {error.message}"
-                log.warning("%s; trying again in %.0f s", self.waiting_for, pause)
+                log.info("ready with %s", self.settings.default_model)
+            except Exception as error:  # whatever it is, the instance says so and tries again
+                known = isinstance(error, ZeroidleError)
+                self.waiting_for = f"the default model is not ready: {error}"
+                log.warning("%s; trying again in %g s", self.waiting_for, pause, exc_info=None if known else error)
                 await anyio.sleep(pause)
                 pause = min(longest, pause * 2)
 
@@ -160,6 +162,7 @@ def assemble(settings: Settings, objects: Objects) -> Service:
         "computing on %s in %s because %s; %d threads", runtime.device, runtime.dtype, runtime.reason, runtime.threads
     )
     # A batch is spread over the cores in parts, so an operation itself takes one thread; see model.Model.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(runtime.threads))  # of tokenizers
     torch.set_num_threads(1 if runtime.device == "cpu" else runtime.threads)
     budget = devices.token_budget(runtime, settings.token_budget)
     metrics = Metrics()

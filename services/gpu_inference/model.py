@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from services.gpu_inference.heads import Head, read_head
 from services.gpu_inference.packed import NAMES, Encoder, Weights
 from zeroidle.contracts.models import CONFIG, TOKENIZER, ModelIndex, infer_task, read_json
 from zeroidle.contracts.shards import EMBEDDING, ENTITIES, LABEL, SCORE, SCORES, Task
-from zeroidle.errors import PermanentError, printable
+from zeroidle.errors import PermanentError, TemporaryError, printable
 
 Prediction = dict[str, Any]  # the columns of one record, by name
 Output = NDArray[np.float32]  # [labels], [tokens, labels] or [hidden], by task
@@ -100,7 +101,8 @@ class Model:
         parts = split([len(batch[index].ids) for index in order], self.runtime.threads if self._lanes else 1)
         sequences = [[batch[index].ids for index in order[part]] for part in parts]
         run = self._lanes.map if self._lanes else map
-        results = [output for outputs in run(self._predict_sorted, sequences) for output in outputs]
+        with _memory():
+            results = [output for outputs in run(self._predict_sorted, sequences) for output in outputs]
         placed: list[Output] = [results[0]] * len(batch) if batch else []
         for position, output in zip(order, results, strict=True):
             placed[position] = output
@@ -128,7 +130,10 @@ class Model:
 
 
 def load(directory: Path, index: ModelIndex, runtime: Runtime) -> Model:
-    """The model in `directory`. Raises PermanentError for one that we cannot run, naming what is wrong."""
+    """The model in `directory`.
+
+    Raises PermanentError for one that we cannot run, naming what is wrong; TemporaryError when the device is full.
+    """
     config = read_json(directory / CONFIG)
     if (task := infer_task(config)) != index.task:
         raise PermanentError(
@@ -142,9 +147,15 @@ def load(directory: Path, index: ModelIndex, runtime: Runtime) -> Model:
             f"model_type {printable(config.get('model_type'))!r} is not supported; supported: {', '.join(NAMES)}",
             code="UNSUPPORTED_MODEL",
         )
-    weights = Weights(_tensors(directory, index), names.prefix, runtime.device, runtime.torch_dtype)
-    encoder = Encoder(weights, names, config)
-    head = read_head(weights, config, directory, task)
+    with _memory():
+        weights = Weights(_tensors(directory, index), names.prefix, runtime.device, runtime.torch_dtype)
+        try:
+            encoder = Encoder(weights, names, config)
+            head = read_head(weights, config, directory, task)
+        except (ValueError, TypeError, ArithmeticError) as error:
+            raise PermanentError(
+                f"{CONFIG} does not make sense: {printable(str(error))}", code="NOT_A_MODEL"
+            ) from error
     tokenizer = _tokenizer(directory, encoder, task)
     return Model(index, encoder, head, tokenizer, runtime, encoder.size_bytes + head.size_bytes)
 
@@ -194,6 +205,15 @@ def entities(item: Encoded, scores: Output, labels: Sequence[str]) -> list[dict[
         }
         for entity in found
     ]
+
+
+@contextmanager
+def _memory() -> Iterator[None]:
+    """A full device is worth another try: other models or a large batch may have left by then."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TemporaryError(f"the device is out of memory: {printable(str(error))}", code="NO_MEMORY") from error
 
 
 def _tag(label: str) -> tuple[bool, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import shutil
 import tempfile
 import threading
 import time
@@ -196,19 +195,19 @@ class Registry:
         target = self._cache / index.sha256
         if target.is_dir():
             return target
-        self._cache.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix="partial-", dir=self._cache))
         try:
-            for file, expected in index.files.items():
-                self._fetch(found[file].ref, partial / file, expected)
-            try:
-                partial.rename(target)
-            except OSError:  # somebody else was first
-                if not target.is_dir():
-                    raise
-            return target
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix="partial-", dir=self._cache, ignore_cleanup_errors=True) as partial:
+                whole = Path(partial) / "whole"
+                for file, expected in index.files.items():
+                    self._fetch(found[file].ref, whole / file, expected)
+                whole.rename(target)
+        except OSError as error:
+            if not target.is_dir():  # else another instance with the same cache was first
+                raise TemporaryError(
+                    f"cannot download model {index.name}@{index.version}: {printable(str(error))}"
+                ) from error
+        return target
 
     def _fetch(self, ref: ObjectRef, target: Path, expected: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -177,6 +177,8 @@ def test_a_batch_is_split_evenly_and_completely(lengths: list[int], parts: int) 
         pytest.param({"architectures": ["LlamaForCausalLM"]}, "LlamaForCausalLM", id="architecture"),
         pytest.param({"model_type": "gpt2"}, "model_type 'gpt2' is not supported", id="model type"),
         pytest.param({"num_hidden_layers": 9}, "encoder.layer.3", id="missing weights"),
+        pytest.param({"num_attention_heads": "many"}, "config.json does not make sense", id="nonsense"),
+        pytest.param({"num_attention_heads": 5}, "does not divide into 5 heads", id="heads"),
         pytest.param({"id2label": {"0": "a"}}, "names 1 labels, the weights have 3", id="labels"),
         pytest.param({"position_embedding_type": "relative_key"}, "absolute", id="relative positions"),
     ],

@@ -241,3 +241,16 @@ def test_a_second_instance_finds_the_files_in_the_cache(
     objects.write(ObjectRef(bucket=bucket, name="classifier/1/model.safetensors"), b"not read again")
 
     assert use(registry_of()) == "classifier@1"
+
+
+def test_a_cache_that_cannot_be_written_is_worth_another_try(
+    registry_of: Callable[..., Registry], added: Callable[..., ModelIndex], tmp_path: Path
+) -> None:
+    added()
+    registry = registry_of()
+    (tmp_path / "cache").write_text("a file where the directory should be")
+    with pytest.raises(TemporaryError, match="cannot download model classifier@1"):
+        use(registry)
+
+    (tmp_path / "cache").unlink()
+    assert use(registry) == "classifier@1"
