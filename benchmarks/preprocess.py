@@ -27,10 +27,8 @@ from zeroidle.ports import ObjectInfo
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 3
-WORDS = tuple(
-    "the of and a to in is it was this that movie film good bad great terrible service hotel room staff café food"
-    " wonderful never again would recommend slow quick clean dirty friendly rude price value naïve worth every".split()
-)
+TEXT = """It was a good film, great even; the café was not. Terrible service, rude staff, naïve to come again.
+The hotel was clean and friendly, the room worth its price, and the food wonderful: I would recommend it every time."""
 
 
 class Files:
@@ -69,10 +67,10 @@ class Files:
 
 def generate(path: Path, is_enough: Callable[[int, int], bool]) -> int:
     """Write reviews of 5 to 40 words as JSON Lines until `is_enough(records, bytes)`; the number of records."""
-    chance, records, size = random.Random(1), 0, 0
+    chance, words, records, size = random.Random(1), TEXT.split(), 0, 0
     with path.open("wb") as file:
         while not is_enough(records, size):
-            text = " ".join(chance.choices(WORDS, k=chance.randint(5, 40)))
+            text = " ".join(chance.choices(words, k=chance.randint(5, 40)))
             record = {
                 "id": f"review-{records}",
                 "text": text,

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from services.preprocess.fields import Fields, choose_fields
@@ -16,8 +15,8 @@ from zeroidle.contracts.services import InputOptions
 from zeroidle.errors import PermanentError, printable
 
 SAMPLE_ROWS = 200
-BATCH_ROWS = 4096
-BATCH_BYTES = 16 * 2**20  # of text made into strings at once
+# Few: a dictionary-encoded column may hold one large value once and repeat it in every row, and each becomes a string.
+BATCH_ROWS = 256
 # A column is read through a buffer instead of as a whole, for a file may be one row group. As large as a chunk of the
 # stream beneath, so that going from column to column fetches little twice.
 BUFFER_BYTES = 8 * 2**20
@@ -74,24 +73,14 @@ def _batches(source: Source, fields: Fields) -> Iterator[Batch]:
     collector = Collector(fields)
     expanded = 0
     with _translated():
-        # As a dictionary one large value, repeated a million times, stays one value.
-        file = pq.ParquetFile(source.file(), read_dictionary=[fields.text], buffer_size=BUFFER_BYTES, pre_buffer=False)
+        file = pq.ParquetFile(source.file(), buffer_size=BUFFER_BYTES, pre_buffer=False)
         for rows in file.iter_batches(BATCH_ROWS, columns=columns):
-            for part in _parts(rows, fields.text or ""):
-                for text, id_, label in zip(*_columns(part, fields), strict=True):
-                    expanded += len(text) if text else 0
-                    collector.add(collector.row + 1, text, id_, label)
-                if expanded > source.options.max_expanded_bytes:
-                    raise _bomb(f"its texts expand to more than {source.options.max_expanded_bytes} bytes")
-                yield collector.drain()
-
-
-def _parts(rows: pa.RecordBatch, text: str) -> Iterator[pa.RecordBatch]:
-    """The batch in slices whose texts are at most BATCH_BYTES."""
-    longest = pc.max(pc.binary_length(rows.column(text).dictionary)).as_py() or 1
-    step = max(1, BATCH_BYTES // min(longest, BATCH_BYTES))
-    for start in range(0, rows.num_rows, step):
-        yield rows.slice(start, step)
+            expanded += rows.nbytes
+            if expanded > source.options.max_expanded_bytes:
+                raise _bomb(f"its columns expand to more than {source.options.max_expanded_bytes} bytes")
+            for text, id_, label in zip(*_columns(rows, fields), strict=True):
+                collector.add(collector.row + 1, text, id_, label)
+            yield collector.drain()
 
 
 def _columns(rows: pa.RecordBatch, fields: Fields) -> Iterator[list[str | None]]:
@@ -117,6 +106,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
+        # Arrow raises the bare OSError; a subclass is the network's, and worth another try.
+        if isinstance(error, OSError) and type(error) is not OSError:
+            raise
         raise PermanentError(
             f"the Parquet file is broken: {printable(str(error), 200)}",
             code="CORRUPT",

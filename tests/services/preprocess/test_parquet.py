@@ -78,6 +78,22 @@ def test_a_broken_file_is_refused(pipeline: Pipeline, damage: str) -> None:
     pipeline.fails("a.parquet", bytes(data), "CORRUPT")
 
 
+def test_storage_that_fails_while_reading_does_not_make_the_file_a_broken_one(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cut(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 100_000:
+                raise ConnectionResetError("the connection was cut")
+            return super().read(size)
+
+    data = parquet({"text": [f"{n:0100d}" for n in range(10_000)]}, use_dictionary=False, compression="none")
+    monkeypatch.setattr(pipeline.objects, "open", lambda _: Cut(data))
+
+    with pytest.raises(ConnectionResetError):
+        pipeline.run("a.parquet", data)
+
+
 def test_columns_that_expand_beyond_the_limit_are_refused(pipeline: Pipeline) -> None:
     data = parquet({"text": [f"{n:0100d}" for n in range(1000)]}, use_dictionary=False)
 
