@@ -41,7 +41,7 @@ _TOKEN = re.compile(
     | (?P<symbol>//|<=|>=|==|!=|[-+*/%<>()\[\]{},.:])""",
     re.VERBOSE | re.DOTALL,
 )
-_WORDS = {"and": "and", "AND": "and", "or": "or", "OR": "or", "not": "not", "NOT": "not", "in": "in", "IN": "in"}
+_WORDS = {"and": "and", "AND": "and", "or": "or", "OR": "or", "not": "not", "NOT": "not", "in": "in"}
 _CONSTANTS = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False, "null": None,
 }  # fmt: skip

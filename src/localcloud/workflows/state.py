@@ -9,6 +9,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -35,6 +36,7 @@ from localcloud.workflows.thread import MAX_MEMORY_BYTES, Run
 from localcloud.workflows.values import Value
 
 MAX_ARGUMENT_BYTES = 32 * 1024
+TOKEN_REUSE_S = 300  # of the hour that a token is valid for
 MAX_ENV, MAX_ENV_BYTES = 20, 4 * 1024
 _RESERVED_ENV = ("GOOGLE", "WORKFLOWS")
 _WORKFLOW_NAME = re.compile(r"[A-Za-z]([-\w]{0,62}[A-Za-z0-9])?", re.ASCII)
@@ -119,6 +121,8 @@ class Workflows:
         self.http = HttpClient(context)
         self._live: dict[str, _Live] = {}
         self._programs: dict[str, Program] = {}  # by workflow/revision
+        # The last argument only ends a token's reuse.
+        self._token = lru_cache(maxsize=256)(lambda audience, email, _period: context.identity.mint(audience, email))
 
     async def start(self) -> None:
         """Go on with the executions that were active when the process died."""
@@ -283,8 +287,10 @@ class Workflows:
             execution=execution.name,
             http_url=context.http_url,
             log=_logger(execution),
-            mint=lambda audience: context.identity.mint(
-                audience, context.service_account(workflow.spec.service_account)
+            mint=lambda audience: self._token(
+                audience,
+                context.service_account(workflow.spec.service_account),
+                int(context.clock.time() // TOKEN_REUSE_S),
             ),
         )
         task = asyncio.get_running_loop().create_task(self._drive(execution, run))
@@ -310,6 +316,8 @@ class Workflows:
             store.delete(_ACTIVE, ended.key)
             live.journal.drop()
             live.callbacks.drop()
+        reason = f": {ended.error.context}" if ended.error else ""
+        log.info("execution %s ended as %s%s", ended.name, ended.state, reason)
         return ended
 
     def _revision(self, execution: Execution) -> Workflow:
