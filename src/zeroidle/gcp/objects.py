@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 import google.cloud.storage as storage
 from google.api_core import exceptions as api
+from google.cloud.storage.fileio import BlobReader
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 
@@ -61,8 +62,7 @@ class GoogleObjects:
         if info is None:
             raise _missing(ref)
         # Pinned to the generation seen, so that an overwrite while reading gives an error, not a mixture.
-        blob = self._blob(info.ref)
-        return cast(BinaryIO, blob.open("rb", chunk_size=CHUNK_BYTES, retry=RETRY, timeout=TIMEOUT_S))
+        return cast(BinaryIO, _Reader(self._blob(info.ref), info.ref))
 
     def write(
         self,
@@ -128,6 +128,25 @@ class GoogleObjects:
 
     def _blob(self, ref: ObjectRef) -> Any:
         return self._client.bucket(ref.bucket).blob(ref.name, generation=_number(ref.generation))
+
+
+class _Reader(BlobReader):  # type: ignore[misc]  # the client is not typed
+    """The client's stream with our errors; the bytes as stored, also of an object with `Content-Encoding: gzip`."""
+
+    def __init__(self, blob: Any, ref: ObjectRef) -> None:
+        super().__init__(blob, chunk_size=CHUNK_BYTES, retry=RETRY, timeout=TIMEOUT_S, raw_download=True)
+        self._ref = ref
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes. Raises MissingObject, TemporaryError."""
+        with _translated(self._ref):
+            data: bytes = super().read(size)
+            return data
+
+    def seek(self, pos: int, whence: int = 0) -> int:
+        """Go to a position; the first time this asks for the size. Raises as `read` does."""
+        with _translated(self._ref):
+            return int(super().seek(pos, whence))
 
 
 def _number(generation: str | None) -> int | None:

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pytest
 
 from services.preprocess import shards, source, step
+from tests.services.preprocess.conftest import LocalStorage
 from tests.services.preprocess.pipeline import INPUT, Pipeline, no_pictures
 from zeroidle.contracts.services import ObjectRef
 from zeroidle.contracts.shards import shard_name
 from zeroidle.errors import MissingObject, TemporaryError
-from zeroidle.ports import Objects
+from zeroidle.ports import ObjectInfo, Objects
 
 REVIEWS = b"".join(b'{"id": %d, "text": "review number %d", "label": "good"}\n' % (n, n) for n in range(5000))
 
@@ -107,6 +108,35 @@ def test_a_missing_input_is_said_to_be_missing(pipeline: Pipeline) -> None:
         step.preprocess(pipeline.request(ObjectRef(bucket=INPUT, name="gone.txt")), pipeline.objects, no_pictures)
 
     assert caught.value.hint
+
+
+def test_an_input_deleted_while_it_is_read_is_said_to_be_missing(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = pipeline.upload("a.jsonl", REVIEWS * 50)  # more than storage hands out at once
+    stream = pipeline.objects.open(ref)
+    stream.read(1)
+    stream.seek(0)
+    pipeline.objects.delete(ref)
+    info = ObjectInfo(ref, len(REVIEWS) * 50, "", {}, 0.0)
+    monkeypatch.setattr(pipeline.objects, "stat", lambda _: info)
+    monkeypatch.setattr(pipeline.objects, "open", lambda _: stream)
+
+    with pytest.raises(MissingObject):
+        step.preprocess(pipeline.request(ref), pipeline.objects, no_pictures)
+
+
+def test_a_gzipped_object_served_as_plain_is_read_as_stored(pipeline: Pipeline, local_storage: LocalStorage) -> None:
+    blob = local_storage.client().bucket(INPUT).blob("served.jsonl")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(gzip.compress(REVIEWS))
+
+    reply = step.preprocess(
+        pipeline.request(ObjectRef(bucket=INPUT, name="served.jsonl")), pipeline.objects, no_pictures
+    )
+
+    assert reply.records == 5000
+    assert pipeline.manifest().compression == "gzip"
 
 
 def test_an_input_beyond_the_limit_is_refused_unread(pipeline: Pipeline) -> None:
