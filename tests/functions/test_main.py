@@ -10,7 +10,8 @@ from typing import Any
 
 import functions_framework
 import pytest
-from cloudevents.http import CloudEvent, to_binary, to_structured
+from cloudevents.conversion import to_binary, to_structured
+from cloudevents.http import CloudEvent
 
 from tests.simulation.sim_world import START, World
 from zeroidle import wiring
