@@ -71,6 +71,7 @@ class Service:
     shards: Shards
     online: Online
     metrics: Metrics
+    scratch: tempfile.TemporaryDirectory[str]  # of downloaded models, unless there is a cache
     waiting_for: str = field(default="the default model is not loaded yet")  # empty when ready
 
     async def infer(self, request: Request) -> Response:
@@ -139,6 +140,7 @@ def create_app(settings: Settings | None = None, objects: Objects | None = None)
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(service.device.stop)
         service.registry.close()
+        service.scratch.cleanup()
 
     predict = {"/v1/predict", *filter(None, [settings.predict_route])}
     routes = [
@@ -166,10 +168,11 @@ def assemble(settings: Settings, objects: Objects) -> Service:
     torch.set_num_threads(1 if runtime.device == "cpu" else runtime.threads)
     budget = devices.token_budget(runtime, settings.token_budget)
     metrics = Metrics()
+    scratch = tempfile.TemporaryDirectory(prefix="models-")
     registry = Registry(
         objects,
         settings.model_bucket,
-        Path(settings.model_cache or tempfile.mkdtemp(prefix="models-")),
+        Path(settings.model_cache or scratch.name),
         partial(load, runtime=runtime),
         limit_bytes=settings.memory_limit_mb << 20 or runtime.memory_bytes // 2,
         metrics=metrics,
@@ -183,6 +186,7 @@ def assemble(settings: Settings, objects: Objects) -> Service:
         shards=Shards(objects, registry, device, metrics, budget, anyio.CapacityLimiter(SHARD_THREADS)),
         online=Online(registry, device, metrics, settings, anyio.CapacityLimiter(THREADS)),
         metrics=metrics,
+        scratch=scratch,
     )
 
 

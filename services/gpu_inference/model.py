@@ -252,6 +252,12 @@ def _tokenizer(directory: Path, encoder: Encoder, task: Task) -> Tokenizer:
             code="NOT_A_MODEL",
             hint="Tokenizer and weights are of different models.",
         )
+    if tokenizer.num_special_tokens_to_add(False) == 0:
+        raise PermanentError(
+            f"{TOKENIZER} adds no special tokens, so an empty text would have none",
+            code="NOT_A_MODEL",
+            hint="Save the tokenizer with its post-processor: BERT reads [CLS] text [SEP].",
+        )
     limits = [encoder.max_tokens, _limit(directory / "tokenizer_config.json", "model_max_length")]
     if task == "feature-extraction":
         limits.append(_limit(directory / "sentence_bert_config.json", "max_seq_length"))

@@ -263,7 +263,7 @@ class Encoder:
             keys = key_value[run.start : run.start + run.count * run.length]
             key, value = keys.view(run.count, run.length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
             one = query[row : row + run.count].view(run.count, self.heads, 1, -1)
-            attended.append(F.scaled_dot_product_attention(one, key, value).view(run.count, -1))
+            attended.append(F.scaled_dot_product_attention(one, key, value).reshape(run.count, -1))
             row += run.count
         return self._rest(layer, first, torch.cat(attended))
 

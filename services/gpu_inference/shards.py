@@ -123,7 +123,8 @@ class Shards:
         try:
             for batch in batches([len(text.ids) for text in texts], self.token_budget):
                 check()
-                waiting += zip([batch], self.device.submit("shard", model, [[texts[i] for i in batch]]), strict=True)
+                (work,) = self.device.submit("shard", model, [[texts[index] for index in batch]])
+                waiting.append((batch, work))
                 if len(waiting) > IN_FLIGHT:
                     done, work = waiting.popleft()
                     outputs.update(zip(done, work.done.result(), strict=True))

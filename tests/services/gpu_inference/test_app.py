@@ -176,7 +176,7 @@ def test_an_online_request_is_answered_while_a_shard_is_in_progress(
 ) -> None:
     instance = start(token_budget=64)
     request = infer_request(bucket)
-    objects.write(request.shard, shard_bytes(["very " * 60] * 2000))
+    objects.write(request.shard, shard_bytes(["very " * 60] * 600))
     with ThreadPoolExecutor(1) as caller:
         shard = caller.submit(instance.post, "/v1/infer", codec.encode(request))
         wait_until(lambda: instance.metric('inference_records_total{kind="shard"}') > 10)

@@ -32,6 +32,11 @@ TEXTS = [
     "\U0001f600 café \x00 unheard‑of",
 ]
 
+NEW_TOKEN = {
+    "id": len(hub.VOCABULARY), "content": "[NEW]", "special": True,
+    "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+}  # fmt: skip
+
 
 def hugging_face(directory: Path, texts: list[str]) -> list[np.ndarray]:
     """Logits or hidden states of each text alone, so without padding."""
@@ -205,6 +210,28 @@ def test_a_broken_file_is_named(file: str, directory: Callable[[str], Path], run
 
     with pytest.raises(PermanentError, match=file):
         load(path, index, runtime)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"post_processor": None}, "adds no special tokens", id="no special tokens"),
+        pytest.param(
+            {"added_tokens": [NEW_TOKEN]},
+            f"has {len(hub.VOCABULARY) + 1} tokens, the weights {len(hub.VOCABULARY)}",
+            id="of another model",
+        ),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_is_refused(
+    change: dict[str, Any], message: str, directory: Callable[[str], Path], runtime: Runtime, tmp_path: Path
+) -> None:
+    path = shutil.copytree(directory("BertForSequenceClassification"), tmp_path / "m")
+    tokenizer = json.loads((path / "tokenizer.json").read_text())
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer | change))
+
+    with pytest.raises(PermanentError, match=message):
+        load(path, describe(path, name="m"), runtime)
 
 
 def test_half_precision_agrees_roughly(directory: Callable[[str], Path], runtime: Runtime) -> None:
