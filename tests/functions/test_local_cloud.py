@@ -125,9 +125,10 @@ def the_job(context: Context, job_id: str) -> Job:
     return stored.job
 
 
-def wait_until_ended(cloud: LocalCloud) -> None:
-    limit = time.monotonic() + 30
-    while cloud.call(cloud._has_active_execution):
+def wait_until_ended(context: Context, job_id: str) -> None:
+    execution, limit = the_job(context, job_id).execution, time.monotonic() + 30
+    assert execution is not None
+    while not context.executions.get(execution).has_ended:
         assert time.monotonic() < limit, "the execution does not end"
         time.sleep(0.02)
 
@@ -146,7 +147,7 @@ def pulled(cloud: LocalCloud, topic: str) -> list[PubSubMessage]:
 def test_a_file_runs_through_the_workflow_and_its_beats_tell_all(cloud: LocalCloud, context: Context) -> None:
     job_id = upload(context, "reviews.txt")
     assert the_job(context, job_id).state is State.PROVISIONING
-    wait_until_ended(cloud)
+    wait_until_ended(context, job_id)
     for message in reversed(pulled(cloud, "jobs-heartbeats")):
         on_heartbeat(context, message)
     for message in pulled(cloud, "jobs-meta"):
@@ -168,7 +169,7 @@ def test_without_a_single_beat_the_tick_finds_the_result(
     cloud: LocalCloud, context: Context, clock: LaterClock
 ) -> None:
     job_id = upload(context, "silent.txt")
-    wait_until_ended(cloud)
+    wait_until_ended(context, job_id)
     pulled(cloud, "jobs-heartbeats")
     clock.by = 60.0
 
@@ -185,7 +186,7 @@ def test_a_refused_file_is_a_failed_job_with_error_json(
 ) -> None:
     monkeypatch.setattr(Services, "refusing", True)
     job_id = upload(context, f"refused-{told}.txt")
-    wait_until_ended(cloud)
+    wait_until_ended(context, job_id)
     for message in pulled(cloud, "jobs-heartbeats"):
         if told:
             on_heartbeat(context, message)

@@ -54,20 +54,21 @@ def submit(context: Context, event: Submitted, refusal: StartRefused | None = No
     return Outcome.ACCEPTED
 
 
-def record(context: Context, job_id: str, event: Event) -> tuple[Stored, bool] | None:
-    """Advance the job's record by `event`; the record, and whether that changed it. None if there is no such job."""
+def record(context: Context, stored: Stored, event: Event) -> tuple[Stored, bool]:
+    """Advance the record by `event`, read again if it changed since; the record, and whether the event changed it.
+
+    Raises:
+        TemporaryError: too many others write the record, or it is gone.
+    """
     for _ in range(TRIES):
-        stored = context.jobs.load(job_id)
-        if stored is None:
-            return None
         job = advance(stored.job, event, context.clock.now())
         if job == stored.job:
             return stored, False
         try:
             return context.jobs.replace(stored, job), True
         except Conflict:
-            continue
-    raise TemporaryError(f"the record of job {job_id} is written by too many at once")
+            stored = _load(context, stored.job.job_id)
+    raise TemporaryError(f"the record of job {stored.job.job_id} is written by too many at once")
 
 
 def converge(context: Context, stored: Stored, observed: Observed | None = None) -> None:
@@ -79,10 +80,7 @@ def converge(context: Context, stored: Stored, observed: Observed | None = None)
         look_again = [_apply(context, stored, action) for action in actions]
         if not any(look_again):
             return
-        latest = context.jobs.load(stored.job.job_id)
-        if latest is None:
-            return
-        stored = latest
+        stored = _load(context, stored.job.job_id)
 
 
 def observe(context: Context, job: Job) -> Observed:
@@ -110,9 +108,7 @@ def require_owner(job: Job, user_id: str) -> None:
 
 
 def _submitted_before(context: Context, event: Submitted) -> Outcome:
-    stored = context.jobs.load(event.job_id)
-    if stored is None:
-        raise TemporaryError(f"job {event.job_id} was there and is gone")
+    stored = _load(context, event.job_id)
     converge(context, stored)
     require_owner(stored.job, event.user_id)
     if stored.job.run is not None and stored.job.run != event.run:
@@ -120,15 +116,22 @@ def _submitted_before(context: Context, event: Submitted) -> Outcome:
     return Outcome.DUPLICATE
 
 
+def _load(context: Context, job_id: str) -> Stored:
+    """A record that was there a moment ago."""
+    stored = context.jobs.load(job_id)
+    if stored is None:
+        raise TemporaryError(f"job {job_id} was there and is gone")
+    return stored
+
+
 def _apply(context: Context, stored: Stored, action: Action) -> bool:
     """Do it; whether it is worth looking again at once."""
     job = stored.job
     match action:
         case Record():
-            found = record(context, job.job_id, action.event)
-            return found is not None and found[1]
+            return record(context, stored, action.event)[1]
         case StartExecution():
-            return _start(context, job)
+            return _start(context, stored)
         case CancelExecution():
             context.executions.cancel(action.execution)
             view = _view(context, job, action.execution)
@@ -143,24 +146,21 @@ def _apply(context: Context, stored: Stored, action: Action) -> bool:
             return False
 
 
-def _start(context: Context, job: Job) -> bool:
+def _start(context: Context, stored: Stored) -> bool:
     """Write down that the attempt is asked for, ask, write down what came of it."""
-    asked = record(context, job.job_id, jobs.ExecutionAsked(job.attempt))
-    if asked is None:
-        return False
-    current, changed = asked[0].job, asked[1]
-    if current.attempt != job.attempt or current.state is not State.PROVISIONING:
+    attempt, was_queued = stored.job.attempt, stored.job.state is State.QUEUED
+    stored, changed = record(context, stored, jobs.ExecutionAsked(attempt))
+    if stored.job.attempt != attempt or stored.job.state is not State.PROVISIONING:
         return True
-    if job.state is State.QUEUED and not changed:
+    if was_queued and not changed:
         return False  # somebody else is asking for it right now
     try:
-        execution = _create(context, current)
+        execution = _create(context, stored.job)
     except PermanentError as error:
         failure = ErrorBody(code=error.code, message=error.message, hint=error.hint, details=error.details)
-        refused = StartRefused(job.attempt, Reason.START_REFUSED, failure, context.clock.now())
-        record(context, job.job_id, refused)
+        record(context, stored, StartRefused(attempt, Reason.START_REFUSED, failure, context.clock.now()))
         return True
-    record(context, job.job_id, jobs.ExecutionCreated(job.attempt, execution))
+    record(context, stored, jobs.ExecutionCreated(attempt, execution))
     return False
 
 

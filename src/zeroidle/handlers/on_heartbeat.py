@@ -15,14 +15,11 @@ from zeroidle.handlers.converge import converge, record, require_owner
 def on_heartbeat(context: Context, message: PubSubMessage) -> Outcome:
     """Raises InvalidMessage, PermanentError (no such job, or another user's), TemporaryError."""
     beat = codec.decode(message.data, Heartbeat, what="heartbeat")
-    before = context.jobs.load(beat.job_id)
-    if before is None:
+    stored = context.jobs.load(beat.job_id)
+    if stored is None:
         raise PermanentError(f"a heartbeat of job {beat.job_id}, which there is not", code="NO_SUCH_JOB")
-    require_owner(before.job, beat.user_id)
-    found = record(context, beat.job_id, Beat(beat))
-    if found is None:
-        raise PermanentError(f"job {beat.job_id} is gone", code="NO_SUCH_JOB")
-    stored, changed = found
+    require_owner(stored.job, beat.user_id)
+    stored, changed = record(context, stored, Beat(beat))
     if stored.job.state is not State.RUNNING:
         converge(context, stored)
     return Outcome.APPLIED if changed else Outcome.DUPLICATE

@@ -19,11 +19,9 @@ def on_stop(context: Context, message: PubSubMessage) -> Outcome:
     if stored is None:
         return _never_start(context, event)
     require_owner(stored.job, stop.user_id)
-    found = record(context, stop.job_id, event)
-    if found is None:
-        raise TemporaryError(f"job {stop.job_id} was there and is gone")
-    converge(context, found[0])
-    return Outcome.APPLIED if found[1] else Outcome.DUPLICATE
+    stored, changed = record(context, stored, event)
+    converge(context, stored)
+    return Outcome.APPLIED if changed else Outcome.DUPLICATE
 
 
 def _never_start(context: Context, event: StopRequested) -> Outcome:
