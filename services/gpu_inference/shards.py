@@ -7,6 +7,7 @@ import io
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import anyio
@@ -107,12 +108,17 @@ class Shards:
     ) -> tuple[list[Encoded], list[Prediction]]:
         encoded: list[Encoded] = []
         predictions: list[Prediction] = []
-        for start in range(0, len(texts), WINDOW):
-            check()
-            window = model.decode([text or "" for text in texts[start : start + WINDOW]])
-            outputs = self._outputs(model, window, check)
-            encoded += window
-            predictions += model.encode(window, outputs)
+        windows = [[text or "" for text in texts[at : at + WINDOW]] for at in range(0, len(texts), WINDOW)]
+        # The next window is tokenized while the device is busy with this one.
+        with ThreadPoolExecutor(1, "decode") as ahead:
+            following = [ahead.submit(model.decode, window) for window in windows[:1]]
+            for window in [*windows[1:], None]:
+                check()
+                decoded = following.pop().result() if following else []
+                if window is not None:
+                    following.append(ahead.submit(model.decode, window))
+                predictions += model.encode(decoded, self._outputs(model, decoded, check))
+                encoded += decoded
         self.metrics.truncated.inc(sum(text.truncated for text in encoded))
         return encoded, predictions
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.gpu_inference import shards
 from services.gpu_inference.model import Model
 from services.gpu_inference.shards import batches
 from tests.services.gpu_inference.instance import (
@@ -33,9 +34,16 @@ def post(instance: Instance, request: InferRequest) -> dict[str, object]:
     return body
 
 
+@pytest.mark.parametrize("window", [7, 150, 4096])
 def test_every_record_is_predicted_in_its_row(
-    start: Callable[..., Instance], objects: GoogleObjects, bucket: str, classifier: Model
+    window: int,
+    start: Callable[..., Instance],
+    objects: GoogleObjects,
+    bucket: str,
+    classifier: Model,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(shards, "WINDOW", window)
     instance = start(token_budget=256)
     request = infer_request(bucket)
     objects.write(request.shard, shard_bytes(TEXTS))
