@@ -158,7 +158,7 @@ class LocalCloud:
 
     def is_idle(self) -> bool:
         """Is nothing on its way: no event undelivered, no execution active, no request in flight?"""
-        return self.call(lambda: self.pubsub.is_idle() and self.run.is_idle() and not self._has_active_execution())
+        return self.call(lambda: self.pubsub.is_idle() and self.run.is_idle() and self.workflows.is_idle())
 
     def environment(self) -> dict[str, str]:
         """The variables by which client libraries, and the programs that use them, find this cloud."""
@@ -181,10 +181,6 @@ class LocalCloud:
             return function(*arguments)
 
         return asyncio.run_coroutine_threadsafe(called(), self._loop).result()
-
-    def _has_active_execution(self) -> bool:
-        names = [self.workflows.resource_name(workflow.name) for workflow in self.workflows.workflows()]
-        return any(execution.state == "ACTIVE" for name in names for execution in self.workflows.list(name))
 
 
 @contextlib.contextmanager

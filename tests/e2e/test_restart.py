@@ -98,10 +98,10 @@ def test_a_local_cloud_killed_in_the_middle_of_a_job_finishes_it_after_a_restart
     with up(tmp_path) as second, connect(here, tmp_path) as connection:
         driver = Driver(connection)
         job = driver.finished(job_id)
+        assert job.state is State.SUCCEEDED, job.failure
         predictions = driver.predictions(job)
         children = second.children()
 
-    assert job.state is State.SUCCEEDED, job.failure
     assert (job.attempt, job.execution) == (1, before.execution)
     assert [p["id"] for p in predictions] == [f"r{n}" for n in range(COUNT)]
     eventually(lambda: not any(map(_alive, children)), "no process is left of the stopped cloud", 15)

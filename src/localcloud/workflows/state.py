@@ -140,6 +140,10 @@ class Workflows:
         self._live.clear()
         await self.http.close()
 
+    def is_idle(self) -> bool:
+        """No execution is active."""
+        return not self._live
+
     # Workflows
 
     def deploy(self, spec: WorkflowSpec) -> None:
@@ -283,7 +287,7 @@ class Workflows:
             clock=context.clock,
             http=self.http,
             callbacks=callbacks,
-            environment={**workflow.spec.env, **_environment(context, execution)},
+            environment={**self._variables(workflow), **_environment(context, execution)},
             execution=execution.name,
             http_url=context.http_url,
             log=_logger(execution),
@@ -295,6 +299,15 @@ class Workflows:
         )
         task = asyncio.get_running_loop().create_task(self._drive(execution, run))
         self._live[execution.name] = _Live(run, callbacks, journal, task)
+
+    def _variables(self, workflow: Workflow) -> Mapping[str, str]:
+        """The user environment variables of a revision.
+
+        Those of the newest revision where only they differ: a local cloud that was restarted on other ports is deployed
+        with other addresses, and the executions it goes on with must find them.
+        """
+        newest = self._workflow(workflow.name) or workflow
+        return newest.spec.env if newest.spec.source == workflow.spec.source else workflow.spec.env
 
     async def _drive(self, execution: Execution, run: Run) -> None:
         try:

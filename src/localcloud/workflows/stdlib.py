@@ -48,7 +48,8 @@ async def _http_request(
     if auth is not None:
         sent["Authorization"] = _authorization(thread, expect(auth, dict, "auth"), url)
     request = Request(expect(method, str, "method").upper(), address, sent, content, timeout_of(timeout_))
-    return await thread.effect(f"{request.method} {url}", lambda: thread.run.http.send(request))
+    # Without the host: a local cloud may have other ports after a restart.
+    return await thread.effect(f"{request.method} {address.raw_path}", lambda: thread.run.http.send(request))
 
 
 def _authorization(thread: Thread, auth: dict[str, Value], url: str) -> str:
