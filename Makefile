@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MODELS := build/models
+# uv takes a tenth of pip's time and knows overrides; where pip is told to look for wheels, it looks too.
+FIND_LINKS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(addprefix --find-links ,$(FIND_LINKS)) -c requirements.txt
 # Each unit that is deployed alone: its extra, and where its lock lies.
 UNITS := functions:functions preprocess:services/preprocess gpu-inference:services/gpu_inference postprocess:services/postprocess
 
@@ -16,7 +19,8 @@ help: ## Show this list.
 $(STAMP): pyproject.toml requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[local,test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8'
+	$(INSTALL) -e '.[local,test,dev]'
 	touch $@
 
 setup: $(STAMP) model ## Install everything into .venv and build the default model.
@@ -43,7 +47,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 bench: setup ## Print each figure beside its peer, measured in the same run (about 15 minutes).
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.txt -e '.[local,test,dev,bench]'
+	$(INSTALL) -e '.[local,test,dev,bench]'
 	$(BIN)/python -m benchmarks
 
 lock: $(STAMP) ## Compile the lock of every deploy unit from pyproject.toml.
