@@ -1,6 +1,6 @@
 """Where is the cloud that a command talks to? A running local one if there is, else one started for the command.
 
-1. the endpoints in the environment, as `zeroidle up` prints them
+1. the endpoint in the environment, as `zeroidle up` prints it; `--state` overrules it
 2. the local cloud that has this state directory open: it says so in `running.json`
 3. a local cloud in this process, on this state directory, until the command ends
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,20 +19,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from localcloud.cloud import CloudConfig, LocalCloud, running
-from localcloud.store import StateInUse
-from zeroidle import wiring
-from zeroidle.core.pipeline import Deployment
-from zeroidle.errors import TemporaryError
-from zeroidle.settings import Settings
-from zeroidle_cli import deployment
+from zeroidle.errors import PermanentError, TemporaryError, printable
 from zeroidle_cli.project import Project
 
+# Google's clients and the local cloud take a second to import; what needs them imports them.
 if TYPE_CHECKING:
+    from google.cloud import storage
+
+    from localcloud.cloud import Deployment, LocalCloud
+    from zeroidle.core.pipeline import Deployment as Deployed
     from zeroidle.gcp.objects import GoogleObjects
 
 RUNNING_FILE = "running.json"
 ENDPOINT_VARIABLE = "STORAGE_EMULATOR_HOST"
+HEALTH_S = 5.0
+START_S = 15.0  # for another process that has the state open to say where it listens
+POLL_S = 0.2
 
 
 @dataclass
@@ -43,22 +47,35 @@ class Connection:
     cloud: LocalCloud | None = None
 
     @cached_property
-    def objects(self) -> GoogleObjects:
-        """Its object storage."""
-        from google.cloud import storage  # takes a quarter of a second to import
+    def client(self) -> storage.Client:
+        """Google's storage client."""
+        from google.cloud import storage
 
-        from zeroidle.gcp.objects import GoogleObjects
-
-        return GoogleObjects(storage.Client(project=self.project.project_id))
+        return storage.Client(project=self.project.project_id)
 
     @cached_property
-    def deployment(self) -> Deployment:
+    def objects(self) -> GoogleObjects:
+        """Its object storage."""
+        from zeroidle.gcp.objects import GoogleObjects
+
+        return GoogleObjects(self.client)
+
+    @cached_property
+    def deployment(self) -> Deployed:
         """What the handlers know of what is deployed."""
+        from zeroidle import wiring
+        from zeroidle.settings import Settings
+
         return wiring.deployment(self.project.bundle, Settings.from_env(self.environment))
 
     def bucket(self, key: str) -> str:
         """The full name of a bucket."""
         return self.project.bucket(key)
+
+    def command(self, *words: str) -> str:
+        """A command line that reaches the same cloud: what a hint tells to type."""
+        elsewhere = self.state != self.project.default_state.resolve()
+        return shlex.join(["zeroidle", *words, *(["--state", str(self.state)] if elsewhere else [])])
 
 
 @contextlib.contextmanager
@@ -66,57 +83,160 @@ def connect(project: Project, state: Path | None = None) -> Iterator[Connection]
     """A connection for one command.
 
     Raises:
-        TemporaryError: the state is held by a local cloud that does not answer.
+        TemporaryError: NOT_REACHABLE, nothing answers at the endpoint in the environment; STATE_IN_USE, the state is
+            held by a local cloud that does not answer; CLOUD_GONE, the local cloud of another process ended meanwhile.
     """
-    folder = (state or project.default_state).resolve()
-    found = _exported() or _announced(folder)
-    if found is not None:
-        with _environment(found):
-            yield Connection(project, folder, found)
-        return
-    with serve(project, folder) as cloud, _environment(deployment.environment(project, cloud)):
-        yield Connection(project, folder, deployment.environment(project, cloud), cloud)
+    with contextlib.ExitStack() as ending:
+        exported = _exported() if state is None else None
+        folder = (state or project.default_state).resolve()
+        found = exported or _announced(folder)
+        if found is None:
+            try:
+                cloud = ending.enter_context(serve(project, folder))
+            except TemporaryError as error:
+                found = _awaited(folder) if error.code == "STATE_IN_USE" else None
+                if found is None:
+                    raise
+            else:
+                environment = _deployed_environment(project, cloud)
+                ending.enter_context(_set(environment))
+                yield Connection(project, folder, environment, cloud)
+                return
+        ending.enter_context(_set(found.environment))
+        ending.enter_context(_end_explained(found))
+        yield Connection(project, found.state, found.environment)
 
 
 @contextlib.contextmanager
 def serve(project: Project, state: Path, *, http_port: int = 0, grpc_port: int = 0) -> Iterator[LocalCloud]:
-    """Run the local cloud in this process, announced so that other commands find it."""
+    """Run the local cloud in this process, announced so that other commands find it.
+
+    Raises:
+        TemporaryError: STATE_IN_USE, PORT_IN_USE.
+    """
+    from localcloud.cloud import CloudConfig, running
+    from localcloud.gateway import PortInUse
+    from localcloud.store import StateInUse
+    from zeroidle_cli import cloudlog, deployment
+
     config = CloudConfig(
         project=project.project_id, location=project.region, state=state, http_port=http_port, grpc_port=grpc_port
     )
+    with contextlib.ExitStack() as ending:
+        log = ending.enter_context(cloudlog.kept_in(state))
+
+        def deploy(cloud: LocalCloud) -> Deployment:
+            log.workflows = cloud.workflows
+            return deployment.local(project, cloud)
+
+        try:
+            cloud = ending.enter_context(running(config, deploy))
+        except StateInUse as error:
+            raise TemporaryError(
+                str(error), code="STATE_IN_USE", hint="End that process, or name another directory with --state."
+            ) from error
+        except PortInUse as error:
+            raise TemporaryError(
+                str(error),
+                code="PORT_IN_USE",
+                hint="--http-port and --grpc-port name other ports; 0 takes a free one.",
+            ) from error
+        ending.enter_context(_announce(state, _deployed_environment(project, cloud)))
+        yield cloud
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A local cloud of another process."""
+
+    url: str
+    state: Path
+    environment: Mapping[str, str]
+
+
+def _deployed_environment(project: Project, cloud: LocalCloud) -> dict[str, str]:
+    from zeroidle_cli import deployment
+
+    return deployment.environment(project, cloud)
+
+
+@contextlib.contextmanager
+def _announce(state: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    path = state / RUNNING_FILE
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps({"pid": os.getpid(), "environment": environment}))
+    fresh.replace(path)
     try:
-        with running(config, lambda cloud: deployment.local(project, cloud)) as cloud:
-            announcement = state / RUNNING_FILE
-            announcement.write_text(
-                json.dumps({"pid": os.getpid(), "environment": deployment.environment(project, cloud)})
-            )
-            try:
-                yield cloud
-            finally:
-                announcement.unlink(missing_ok=True)
-    except StateInUse as error:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _exported() -> _Found | None:
+    """The local cloud that the environment names, if it names one."""
+    url = os.environ.get(ENDPOINT_VARIABLE)
+    if not url:
+        return None
+    state = _state_served_at(url)
+    if state is None:
         raise TemporaryError(
-            str(error), code="STATE_IN_USE", hint="Stop it, or name another directory with --state."
-        ) from error
+            f"{ENDPOINT_VARIABLE} is {printable(url)}, but no local cloud answers there",
+            code="NOT_REACHABLE",
+            hint=f"Start it with `zeroidle up`, or `unset {ENDPOINT_VARIABLE}`: commands then find or start one.",
+        )
+    # Exporting the one variable that the storage client needs is enough: the rest stands in the announcement.
+    return _announced(state) or _Found(url, state, dict(os.environ))
 
 
-def _exported() -> dict[str, str] | None:
-    return dict(os.environ) if os.environ.get(ENDPOINT_VARIABLE) else None
-
-
-def _announced(state: Path) -> dict[str, str] | None:
-    """What the local cloud on `state` announced, if it answers."""
+def _announced(state: Path) -> _Found | None:
+    """The local cloud that has `state` open, if it said so and answers."""
     try:
         environment: dict[str, str] = json.loads((state / RUNNING_FILE).read_text())["environment"]
-        # Loopback only: the file is ours, but its content may be stale.
-        with urllib.request.urlopen(f"{environment[ENDPOINT_VARIABLE]}/_localcloud/health", timeout=5):  # noqa: S310
-            return environment
-    except (OSError, ValueError, KeyError):
+        url = environment[ENDPOINT_VARIABLE]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    # The announcement may be a dead process's, and the port somebody else's by now.
+    return _Found(url, state, environment) if _state_served_at(url) == state else None
+
+
+def _awaited(state: Path) -> _Found | None:
+    """The local cloud that has `state` open and is about to say so."""
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        found = _announced(state)
+        if found is not None:
+            return found
+        time.sleep(POLL_S)
+    return None
+
+
+def _state_served_at(url: str) -> Path | None:
+    """The state directory of the local cloud at `url`, or None if none answers there."""
+    address = url if url.startswith(("http://", "https://")) else f"http://{url}"
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/_localcloud/health", timeout=HEALTH_S) as answer:  # noqa: S310  # http or https, see above
+            return Path(json.load(answer)["state"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 @contextlib.contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
+def _end_explained(found: _Found) -> Iterator[None]:
+    """What fails because the other process ended its local cloud says so."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, PermanentError) or _state_served_at(found.url) is not None:
+            raise
+        raise TemporaryError(
+            f"the local cloud at {found.url} has ended",
+            code="CLOUD_GONE",
+            hint=f"Its state is kept in {found.state}: `zeroidle up` goes on with what was under way.",
+        ) from error
+
+
+@contextlib.contextmanager
+def _set(values: Mapping[str, str]) -> Iterator[None]:
     """Google's clients read their endpoints from the environment."""
     before = dict(os.environ)
     os.environ.update(values)

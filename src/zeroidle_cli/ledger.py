@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,20 @@ from zeroidle.contracts import codec, names
 from zeroidle.contracts.records import Job, State
 from zeroidle.contracts.services import Folder, ObjectRef
 from zeroidle.core.pipeline import output_folder
-from zeroidle.errors import MissingObject, PermanentError
+from zeroidle.errors import InvalidMessage, MissingObject, PermanentError
 from zeroidle_cli.connection import Connection
 
 READERS = 8
+RECORDS = "jobs/"
 SUMMARY = "summary.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A job whose record this version cannot read, and why."""
+
+    job_id: str
+    problem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +35,20 @@ class Ledger:
     connection: Connection
 
     def find(self, job_id: str) -> Job | None:
-        """The record of a job, or None while there is none."""
+        """The record of a job, or None while there is none. Raises InvalidMessage if it cannot be read."""
+        record = self.load(job_id)
+        return None if record is None else self.decode(job_id, record[0])
+
+    def load(self, job_id: str) -> tuple[bytes, int] | None:
+        """The record of a job as it is stored, and its generation."""
         try:
-            data, _ = self.connection.objects.read(self._ref(names.job_record(job_id)))
+            return self.connection.objects.read(self._ref(names.job_record(job_id)))
         except MissingObject:
             return None
-        return codec.decode(data, Job, what=f"record of {job_id}")
+
+    def decode(self, job_id: str, record: bytes) -> Job:
+        """Raises InvalidMessage naming what is wrong."""
+        return codec.decode(record, Job, what=f"record of {job_id}")
 
     def get(self, text: str) -> Job:
         """The job with this id, or the only one whose id begins so; `last` is the newest.
@@ -44,25 +61,36 @@ class Ledger:
             if not jobs:
                 raise PermanentError("there are no jobs yet", code="NO_SUCH_JOB", hint="zeroidle run FILE starts one.")
             return jobs[0]
-        job = self.find(text)
-        if job is not None:
-            return job
-        matches = [job for job in self.all() if job.job_id.startswith(text)]
-        if len(matches) == 1:
-            return matches[0]
-        told = "no job has" if not matches else f"{len(matches)} jobs have"
-        raise PermanentError(
-            f"{told} an id that begins with {text!r}", code="NO_SUCH_JOB", hint="zeroidle jobs lists them."
-        )
+        job = self.find(only(text, self.generations(text)))
+        if job is None:
+            raise PermanentError(f"{text} was deleted just now", code="NO_SUCH_JOB")
+        return job
 
     def all(self) -> list[Job]:
-        """Every job, newest first."""
-        bucket = self.connection.bucket("jobs")
-        refs = [info.ref for info in self.connection.objects.list(bucket, "jobs/")]
+        """Every job whose record can be read, newest first."""
+        return self.survey()[0]
+
+    def survey(self) -> tuple[list[Job], list[Unreadable]]:
+        """Every job, newest first, and those whose records cannot be read."""
+        jobs, unreadable = [], []
+        for job_id, (record, _) in self.load_many(self.generations()).items():
+            try:
+                jobs.append(self.decode(job_id, record))
+            except InvalidMessage as error:
+                unreadable.append(Unreadable(job_id, error.message))
+        return sorted(jobs, key=lambda job: -job.created_at), unreadable
+
+    def generations(self, prefix: str = "") -> dict[str, int]:
+        """The generation of each record, by job id, of the jobs whose id begins with `prefix`."""
+        found = self.connection.objects.list(self._bucket, RECORDS + prefix)
+        return {info.ref.name.removeprefix(RECORDS).removesuffix(".json"): info.generation for info in found}
+
+    def load_many(self, job_ids: Iterable[str]) -> dict[str, tuple[bytes, int]]:
+        """The records that are there, as they are stored, with their generations."""
+        wanted = list(job_ids)
         with ThreadPoolExecutor(READERS) as pool:
-            records = list(pool.map(lambda ref: self.connection.objects.read(ref)[0], refs))
-        jobs = [codec.decode(record, Job, what="job record") for record in records]
-        return sorted(jobs, key=lambda job: -job.created_at)
+            records = zip(wanted, pool.map(self.load, wanted), strict=True)
+            return {job_id: record for job_id, record in records if record is not None}
 
     def reports(self, job_id: str) -> Iterator[dict[str, Any]]:
         """What the job's services reported on jobs-meta, oldest first."""
@@ -73,6 +101,11 @@ class Ledger:
     def is_active(self, job_id: str) -> bool:
         """Something of the job may still be running."""
         return self.connection.objects.stat(self._ref(names.marker_name(job_id))) is not None
+
+    def active(self) -> set[str]:
+        """The ids of all jobs of which something may still be running."""
+        found = self.connection.objects.list(self._bucket, names.ACTIVE_PREFIX)
+        return {info.ref.name.rpartition("/")[2] for info in found}
 
     def result_folder(self, job: Job) -> Folder | None:
         """Where the job's result or error.json is; None while there is neither."""
@@ -94,3 +127,20 @@ class Ledger:
 
     def _ref(self, name: str) -> ObjectRef:
         return ObjectRef(bucket=self._bucket, name=name)
+
+
+def only(text: str, job_ids: Iterable[str]) -> str:
+    """The id that is `text`, or the only one that begins so.
+
+    Raises:
+        PermanentError: NO_SUCH_JOB, there is none or more than one.
+    """
+    matches = [job_id for job_id in job_ids if job_id.startswith(text)]
+    if text in matches:
+        return text
+    if len(matches) == 1:
+        return matches[0]
+    told = f"{len(matches)} jobs have" if matches else "no job has"
+    raise PermanentError(
+        f"{told} an id that begins with {text!r}", code="NO_SUCH_JOB", hint="`zeroidle jobs` lists them."
+    )

@@ -4,60 +4,61 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from zeroidle import __version__
-from zeroidle.errors import PermanentError, TemporaryError, ZeroidleError
+from zeroidle_cli import failures
 from zeroidle_cli.commands import jobs, logs, models, results, run, show, stop, up
 from zeroidle_cli.output import out, print_error
 
 app = typer.Typer(
     name="zeroidle",
     help="Event-driven GPU work on Google Cloud that costs nothing while idle; here, whole, on this machine.",
+    epilog=failures.EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(up.up)
-app.command()(run.run)
-app.command()(jobs.jobs)
-app.command()(show.show)
-app.command()(stop.stop)
-app.command()(logs.logs)
-app.command()(results.results)
+for command in (up.up, run.run, jobs.jobs, show.show, logs.logs, results.results, stop.stop):
+    app.command(epilog=failures.EXIT_CODES)(command)
 app.add_typer(models.app, name="models")
 
 
-@app.callback(invoke_without_command=True)
-def _version(version: bool = typer.Option(False, "--version", help="Print the version.", is_eager=True)) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         out.print(__version__)
         raise typer.Exit
 
 
-def main() -> None:
-    """Run the command line; errors raised on purpose are told, not traced."""
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before a command; its help is that of `app`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit. Errors are told, not traced."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app()
+        app(args=given, prog_name="zeroidle")
     except BrokenPipeError:
         # The reader of our output left; Python would complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except ZeroidleError as error:
-        print_error(error, as_json="--json" in sys.argv)
-        sys.exit(_exit_code(error))
-
-
-def _exit_code(error: ZeroidleError) -> int:
-    match error:
-        case PermanentError():
-            return 1
-        case TemporaryError():
-            return 4
-        case _:
-            return 4
+    except Exception as exception:  # noqa: BLE001  # the last frame: whatever comes is told here
+        error = failures.explained(exception)
+        as_json = "--json" in given
+        if not as_json and "trace" in error.details:
+            sys.stderr.write(str(error.details["trace"]))
+        print_error(error, as_json=as_json)
+        sys.exit(failures.exit_code(error))
 
 
 if __name__ == "__main__":

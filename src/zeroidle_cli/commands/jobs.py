@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from zeroidle.contracts.records import Job, State
 from zeroidle_cli import project
-from zeroidle_cli.commands.run import stage_line
 from zeroidle_cli.connection import connect
-from zeroidle_cli.ledger import Ledger
+from zeroidle_cli.ledger import Ledger, Unreadable
 from zeroidle_cli.options import JsonOption, StateOption
-from zeroidle_cli.output import STATE_STYLES, age, duration, err, escape, out, print_json, usd
+from zeroidle_cli.output import Column, age, duration, err, out, print_json, state_text, table, usd
+
+SHORT_ID_CHARS = 12
+ROOMY = 100  # columns, from which on whole ids fit
 
 
 def jobs(
@@ -25,37 +29,66 @@ def jobs(
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, newest first. Every command that takes a job takes the beginning of its id."""
     with connect(project.find(), state) as connection:
-        every = Ledger(connection).all()
+        every, unreadable = Ledger(connection).survey()
     wanted = [job for job in every if not status or job.state in status]
     shown = wanted[:limit]
+    broken = [] if status else unreadable[: limit - len(shown)]
+    total = len(wanted) + (0 if status else len(unreadable))
     if as_json:
-        print_json({"jobs": shown, "shown": len(shown), "total": len(wanted)})
+        unknown = [{"job_id": item.job_id, "state": "UNKNOWN", "problem": item.problem} for item in broken]
+        print_json({"jobs": shown, "unreadable": unknown, "shown": len(shown) + len(broken), "total": total})
         return
-    if not shown:
-        err.print("No jobs. `zeroidle run FILE` starts one.")
+    if total == 0:
+        err.print("No jobs. `zeroidle run FILE` starts one." if not status else "No jobs in that state.")
         return
-    out.print(_table(shown, time.time()))
-    if len(shown) < len(wanted):
-        err.print(f"[dim]{len(shown)} of {len(wanted)} shown; --limit shows more[/]")
+    every_id = [job.job_id for job in every]
+    ids = short_ids(every_id) if out.width < ROOMY else {job_id: job_id for job_id in every_id}
+    out.print(jobs_table(shown, broken, ids, time.time()))
+    if len(shown) + len(broken) < total:
+        err.print(f"[dim]{len(shown) + len(broken)} of {total} shown; --limit shows more[/]")
 
 
-def _table(shown: list[Job], now: float) -> Table:
-    table = Table(box=None, padding=(0, 2), show_edge=False)
-    for column in ("JOB", "FILE", "STATE", "REASON", "STAGES", "STARTED", "TOOK", "COST"):
-        table.add_column(column, justify="right" if column in ("TOOK", "COST") else "left", no_wrap=column == "JOB")
+def jobs_table(shown: Sequence[Job], broken: Sequence[Unreadable], ids: dict[str, str], now: float) -> Table:
+    """One line a job. Reasons only where there are any."""
+    reasons = bool(broken) or any(job.failure or job.reason for job in shown)
+    columns = [
+        Column("JOB"),
+        Column("FILE", long=True),
+        Column("STATE"),
+        *([Column("REASON", long=True)] if reasons else []),
+        Column("AGE", right=True),
+        Column("TOOK", right=True),
+        Column("COST", right=True),
+    ]
+    rows: list[list[str | Text]] = []
     for job in shown:
-        ended = job.finished_at or now
-        code = job.failure.code if job.failure else ""
-        table.add_row(
-            job.job_id,
-            escape(job.run.input.name) if job.run else "",
-            f"[{STATE_STYLES[job.state.value]}]{job.state.value}[/]",
-            escape(" ".join(filter(None, (job.reason.value if job.reason else "", code)))),
-            escape(stage_line(job)),
-            age(now - job.created_at),
-            duration(ended - job.created_at),
-            usd(job.cost_usd) if job.cost_usd else "",
-        )
-    return table
+        facts: list[str | Text] = [job.run.input.name if job.run else "", state_text(job.state.value)]
+        reason = [_reason(job)] if reasons else []
+        times = [age(now - job.created_at), duration((job.finished_at or now) - job.created_at)]
+        rows.append([ids[job.job_id], *facts, *reason, *times, usd(job.cost_usd) if job.cost_usd else ""])
+    for item in broken:
+        rows.append([item.job_id, "", state_text("UNKNOWN"), item.problem, "", "", ""])
+    return table(columns, rows)
+
+
+def short_ids(job_ids: Collection[str]) -> dict[str, str]:
+    """Each id cut to a beginning that no other has."""
+    short = {}
+    ordered = sorted(set(job_ids))
+    for before, job_id, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
+        length = 1 + max(_common(before, job_id), _common(job_id, after))
+        short[job_id] = job_id[: max(SHORT_ID_CHARS, length)]
+    return short
+
+
+def _common(one: str, other: str) -> int:
+    """How many characters both begin with."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _reason(job: Job) -> str:
+    if job.failure is not None:
+        return job.failure.code
+    return job.reason.value if job.reason else ""

@@ -1,83 +1,73 @@
-"""zeroidle logs: what functions and services wrote, of one job or of all."""
+"""zeroidle logs: what functions, services and the local cloud wrote, of one job or of all."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from localcloud.run import logs as written
-from zeroidle.errors import printable
-from zeroidle_cli import project
+from zeroidle.errors import PermanentError
+from zeroidle_cli import ledger, project
+from zeroidle_cli.logfiles import Entry, LogFiles, as_line, job_of
 from zeroidle_cli.options import JsonOption, StateOption
-from zeroidle_cli.output import err
+from zeroidle_cli.output import err, escape
 
-LABELS = "logging.googleapis.com/labels"
 FOLLOW_S = 0.5
 
 
 def logs(
     job_id: Annotated[
-        str | None, typer.Argument(metavar="[JOB]", help="Only lines of this job (id or its beginning).")
+        str | None, typer.Argument(metavar="[JOB]", help="Only lines of this job: id, its beginning, or `last`.")
     ] = None,
     service: Annotated[
-        str | None, typer.Option(help="Only this service or function, as `zeroidle-preprocess`.")
+        str | None, typer.Option(help="Only this service or function, as `zeroidle-preprocess`; or `localcloud`.")
     ] = None,
-    since: Annotated[float | None, typer.Option(help="Only the last so many minutes.")] = None,
+    since: Annotated[
+        float | None, typer.Option(min=0, metavar="MINUTES", help="Only the last so many minutes.")
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing until Ctrl-C.")] = False,
     state: StateOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the logs, oldest first. Reads files: no local cloud has to run."""
-    here = project.find()
-    folder = (state or here.default_state).resolve()
-    start = datetime.now(UTC) - timedelta(minutes=since) if since is not None else None
+    """Print the logs, oldest first; with --json one object a line. Reads files: no local cloud has to run."""
+    folder = (state or project.find().default_state).resolve()
+    start = "" if since is None else (datetime.now(UTC) - timedelta(minutes=since)).isoformat()[:23]
+    wanted = None if job_id is None else _job(folder, job_id)
     count = 0
-    try:
-        for entry in _entries(folder, service, start, follow):
-            if job_id and not _job(entry).startswith(job_id):
-                continue
-            count += 1
-            sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else _line(entry)) + "\n")
-            if follow:
-                sys.stdout.flush()
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    for entry in _entries(LogFiles(folder, service), follow):
+        if str(entry["time"]) < start or wanted not in (None, job_of(entry)):
+            continue
+        count += 1
+        sys.stdout.write((json.dumps(entry, ensure_ascii=False) if as_json else as_line(entry)) + "\n")
+        if follow:
+            sys.stdout.flush()
     if count == 0:
-        err.print(f"No log lines in {folder / 'logs'}.", markup=False, soft_wrap=True)
+        err.print(f"No log lines in {escape(str(folder / 'logs'))}.", soft_wrap=True)
 
 
-def _entries(folder: Path, service: str | None, since: datetime | None, follow: bool) -> Iterator[dict[str, Any]]:
-    seen = set()
-    while True:
-        for entry in written.read(folder, service, since):
-            key = json.dumps(entry, sort_keys=True)
-            if follow:
-                if key in seen:
-                    continue
-                seen.add(key)
-            yield entry
-        if not follow:
-            return
+def _entries(files: LogFiles, follow: bool) -> Iterator[Entry]:
+    yield from files.new()
+    while follow:
         time.sleep(FOLLOW_S)
+        yield from files.new()
 
 
-def _job(entry: dict[str, Any]) -> str:
-    inner = entry.get("entry")
-    labels = inner.get(LABELS) if isinstance(inner, dict) else None
-    return str(labels.get("job_id", "")) if isinstance(labels, dict) else ""
+def _job(folder: Path, text: str) -> str:
+    """The id of the job that `text` means, of those that have written anything. Raises PermanentError."""
+    job_ids = _in_order(LogFiles(folder).new())
+    if text != "last":
+        return ledger.only(text, job_ids)
+    if not job_ids:
+        raise PermanentError(f"no job has written anything in {folder / 'logs'}", code="NO_SUCH_JOB")
+    return job_ids[-1]
 
 
-def _line(entry: dict[str, Any]) -> str:
-    inner = entry.get("entry", {})
-    text = entry["line"] if "line" in entry else inner.get("message") or json.dumps(inner, ensure_ascii=False)
-    severity = inner.get("severity", "")
-    head = f"{entry['time'][:23]}  {entry['service']}  {severity + '  ' if severity not in ('', 'INFO') else ''}"
-    trace = "".join(f"\n    {line}" for line in str(inner.get("stack_trace", "")).splitlines())
-    return f"{head}{printable(str(text), 2000)}{trace}"
+def _in_order(entries: Iterable[Entry]) -> list[str]:
+    """The jobs that entries are about, as they began."""
+    return [job_id for job_id in dict.fromkeys(map(job_of, entries)) if job_id]

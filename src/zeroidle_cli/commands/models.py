@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from zeroidle.contracts import codec
 from zeroidle.contracts import models as contract
 from zeroidle.contracts.models import ModelIndex
 from zeroidle.contracts.services import ObjectRef
-from zeroidle.errors import Conflict, PermanentError
+from zeroidle.errors import Conflict, InvalidMessage, PermanentError
 from zeroidle.ports import ABSENT
-from zeroidle_cli import project
+from zeroidle_cli import failures, project
 from zeroidle_cli.connection import Connection, connect
 from zeroidle_cli.options import JsonOption, StateOption
-from zeroidle_cli.output import err, escape, out, print_json
+from zeroidle_cli.output import Column, err, escape, out, print_json, table
 
 ACCURACY_FILE = "accuracy.json"
+SHORT_HASH = 16
 
 app = typer.Typer(help="Add, list and remove models of the model bucket.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.command()
+@app.command(epilog=failures.EXIT_CODES)
 def add(
     directory: Annotated[Path, typer.Argument(help="A Hugging Face model directory with safetensors weights.")],
     name: Annotated[
@@ -54,26 +54,24 @@ def add(
         err.print(f"  accuracy on {escape(data_set)}: {accuracy:.1%}")
 
 
-@app.command("list")
+@app.command("list", epilog=failures.EXIT_CODES)
 def list_models(state: StateOption = None, as_json: JsonOption = False) -> None:
     """List the models of the model bucket."""
     with connect(project.find(), state) as connection:
-        indexes = _indexes(connection)
+        indexes, unreadable = _indexes(connection)
     default = connection.project.bundle.default_model
     if as_json:
-        print_json({"models": indexes, "default": default})
+        print_json({"models": indexes, "unreadable": unreadable, "default": default})
         return
-    table = Table(box=None, padding=(0, 2), show_edge=False)
-    for column in ("MODEL", "TASK", "ACCURACY", "SHA-256"):
-        table.add_column(column)
-    for index in indexes:
-        accuracy = ", ".join(f"{name} {value:.1%}" for name, value in index.accuracy.items())
-        star = " (default)" if index.name == default else ""
-        table.add_row(f"{index.name}@{index.version}{star}", index.task, escape(accuracy), index.sha256[:16])
-    out.print(table)
+    if not indexes and not unreadable:
+        err.print("No models. `zeroidle models add DIR` adds one; `make setup` builds the default one.")
+        return
+    rows = [[*_facts(index, default), index.sha256[:SHORT_HASH]] for index in indexes]
+    rows += [[name, "unreadable", problem, ""] for name, problem in unreadable.items()]
+    out.print(table([Column("MODEL"), Column("TASK"), Column("ACCURACY", long=True), Column("SHA-256")], rows))
 
 
-@app.command()
+@app.command(epilog=failures.EXIT_CODES)
 def remove(
     model: Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for all its versions.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
@@ -86,8 +84,9 @@ def remove(
         objects = [info.ref for info in connection.objects.list(connection.bucket("models"), prefix)]
         if not objects:
             raise PermanentError(f"there is no model {model!r}", code="NO_SUCH_MODEL", hint="zeroidle models list")
-        if not yes:
-            typer.confirm(f"Remove {model} ({len(objects)} objects)?", abort=True, err=True)
+        if not yes and not _confirmed(f"Remove {model} ({len(objects)} objects)?"):
+            err.print("Nothing was removed.")
+            return
         # The index first: without it the version does not exist, whatever happens next.
         for item in sorted(objects, key=lambda item: not item.name.endswith(f"/{contract.INDEX}")):
             connection.objects.delete(ObjectRef(bucket=item.bucket, name=item.name))
@@ -105,7 +104,24 @@ def _named(directory: Path) -> tuple[str, str]:
 def _accuracy(directory: Path) -> dict[str, float]:
     """What the maker measured: `accuracy.json`, data set -> share."""
     path = directory / ACCURACY_FILE
-    return {name: float(value) for name, value in json.loads(path.read_bytes()).items()} if path.is_file() else {}
+    return codec.decode(path.read_bytes(), dict[str, float], what=str(path)) if path.is_file() else {}
+
+
+def _confirmed(question: str) -> bool:
+    """Whether the person at the terminal says yes. Raises PermanentError where there is none to ask."""
+    if not sys.stdin.isatty():
+        raise PermanentError(
+            "removing a model has to be confirmed, and there is no terminal to ask at",
+            code="NOT_CONFIRMED",
+            hint="--yes confirms it.",
+        )
+    return typer.confirm(question, err=True)
+
+
+def _facts(index: ModelIndex, default: str) -> list[str]:
+    star = " (default)" if index.name == default else ""
+    accuracy = ", ".join(f"{name} {value:.1%}" for name, value in index.accuracy.items())
+    return [f"{index.name}@{index.version}{star}", index.task, accuracy]
 
 
 def put(connection: Connection, directory: Path, index: ModelIndex, *, if_missing: bool) -> bool:
@@ -134,7 +150,15 @@ def _exists(index: ModelIndex) -> PermanentError:
     )
 
 
-def _indexes(connection: Connection) -> list[ModelIndex]:
-    bucket = connection.bucket("models")
-    refs = [info.ref for info in connection.objects.list(bucket, "") if info.ref.name.endswith(f"/{contract.INDEX}")]
-    return [codec.decode(connection.objects.read(ref)[0], ModelIndex, what=ref.name) for ref in refs]
+def _indexes(connection: Connection) -> tuple[list[ModelIndex], dict[str, str]]:
+    """The index of every model, and what is wrong with those that cannot be read."""
+    indexes, unreadable = [], {}
+    for info in connection.objects.list(connection.bucket("models"), ""):
+        folder, _, file = info.ref.name.rpartition("/")
+        if file != contract.INDEX:
+            continue
+        try:
+            indexes.append(codec.decode(connection.objects.read(info.ref)[0], ModelIndex, what=info.ref.name))
+        except InvalidMessage as error:
+            unreadable[folder.replace("/", "@")] = error.message
+    return indexes, unreadable

@@ -54,7 +54,7 @@ def _files(connection: Connection, ledger: Ledger, job: Job) -> dict[str, Object
         raise PermanentError(
             f"{job.job_id} has no result: it is {job.state.value}",
             code="NO_RESULT",
-            hint=f"zeroidle show {job.job_id} tells more.",
+            hint=f"`{connection.command('show', job.job_id)}` tells more.",
         )
     found = connection.objects.list(folder.bucket, f"{folder.prefix}/")
     files = {info.ref.name.removeprefix(f"{folder.prefix}/"): info.ref for info in found}
@@ -69,10 +69,14 @@ def _download(connection: Connection, ref: ObjectRef, path: Path) -> None:
 
 def _open(connection: Connection, job: Job, files: dict[str, ObjectRef]) -> None:
     if REPORT not in files:
-        raise PermanentError(f"{job.job_id} has no report: it is {job.state.value}", code="NO_RESULT")
+        raise PermanentError(
+            f"{job.job_id} has no report: it is {job.state.value}",
+            code="NO_RESULT",
+            hint=f"`{connection.command('show', job.job_id)}` tells why.",
+        )
     # Kept: the browser reads it after this command has ended.
     path = Path(tempfile.mkdtemp(prefix="zeroidle-")) / REPORT
     _download(connection, files[REPORT], path)
-    err.print(f"report: {path}", markup=False, soft_wrap=True)
+    err.print(f"report: {escape(str(path))}", soft_wrap=True)
     if not webbrowser.open(path.as_uri()):
         err.print("No browser could be started; open the file above.")

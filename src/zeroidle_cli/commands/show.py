@@ -12,7 +12,7 @@ from zeroidle_cli import project
 from zeroidle_cli.connection import connect
 from zeroidle_cli.ledger import Ledger
 from zeroidle_cli.options import JobArgument, JsonOption, StateOption
-from zeroidle_cli.output import STATE_STYLES, age, duration, escape, moment, out, print_json, usd
+from zeroidle_cli.output import STATE_STYLES, Column, age, duration, escape, moment, out, print_json, table, usd
 
 
 def show(job_id: JobArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
@@ -23,40 +23,40 @@ def show(job_id: JobArgument, state: StateOption = None, as_json: JsonOption = F
         reports = list(ledger.reports(job.job_id))
         folder = ledger.result_folder(job)
         active = ledger.is_active(job.job_id)
+        next_words = ("results", job.job_id, "--open") if job.result else None
+        commands = [connection.command(*words) for words in (("logs", job.job_id), next_words) if words]
     place = f"gs://{folder.bucket}/{folder.prefix}/" if folder else None
     if as_json:
         print_json({"job": job, "reports": reports, "result": place, "looked_after": active})
         return
     _print(job, reports, place)
+    out.print("\n" + "\n".join(f"[dim]{escape(command)}[/]" for command in commands), soft_wrap=True)
 
 
 def _print(job: Job, reports: list[dict[str, Any]], place: str | None) -> None:
     style = STATE_STYLES[job.state.value]
     reason = f"  {job.reason.value}" if job.reason else ""
-    out.print(f"[bold]{job.job_id}[/]  [{style}]{job.state.value}[/]{reason}")
-    facts = Table.grid(padding=(0, 2))
-    for name, value in _facts(job, place):
-        facts.add_row(f"[dim]{name}[/]", escape(value))
-    for report in reports:
-        facts.add_row(f"[dim]{escape(report['operation'])}[/]", escape(_report(report["data"])))
+    out.print(f"[bold]{escape(job.job_id)}[/]  [{style}]{job.state.value}[/]{reason}\n")
+    facts = Table.grid(padding=(0, 2, 0, 0))
+    reported = [(str(report["sender"]), _report(report)) for report in reports]
+    for name, value in [*facts_of(job, place, time.time()), *reported]:
+        facts.add_row(f"[dim]{escape(name)}[/]", escape(value))
     out.print(facts)
     if job.stages:
-        out.print(_stages(job))
+        out.print()
+        out.print(stages_table(job))
     if job.failure is not None:
-        out.print(f"\n{job.failure.code}: {job.failure.message}", markup=False, soft_wrap=True)
+        out.print(f"\n[red]{escape(job.failure.code)}[/] {escape(job.failure.message)}", soft_wrap=True)
         for line in filter(None, (job.failure.hint, job.reason.advice if job.reason else "")):
-            out.print(line, markup=False, soft_wrap=True)
+            out.print(escape(line), soft_wrap=True)
     for attempt in job.history:
         ended = f"attempt {attempt.number} ended {moment(attempt.ended_at)}"
-        out.print(f"{ended}: {attempt.reason.value} {attempt.failure.message}", markup=False, soft_wrap=True)
-    out.print(
-        f"\n[dim]zeroidle logs {job.job_id}" + (f"\nzeroidle results {job.job_id} --open[/]" if job.result else "[/]")
-    )
+        out.print(escape(f"{ended}: {attempt.reason.value} {attempt.failure.message}"), soft_wrap=True)
 
 
-def _facts(job: Job, place: str | None) -> list[tuple[str, str]]:
-    now = time.time()
-    rows = [("started", f"{moment(job.created_at)}, {age(now - job.created_at)}")]
+def facts_of(job: Job, place: str | None, now: float) -> list[tuple[str, str]]:
+    """What there is to say of a job, by name."""
+    rows = [("started", f"{moment(job.created_at)}, {age(now - job.created_at)} ago")]
     if job.run is not None:
         source = job.run.input
         rows.append(("input", f"gs://{source.bucket}/{source.name}#{source.generation}"))
@@ -76,15 +76,17 @@ def _facts(job: Job, place: str | None) -> list[tuple[str, str]]:
     return rows
 
 
-def _report(data: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in data.items() if value not in (None, ""))
+def _report(report: dict[str, Any]) -> str:
+    """`input: format csv, records 20`."""
+    data = {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in report["data"].items()}
+    told = ", ".join(f"{name} {value}" for name, value in data.items() if value not in (None, "", False))
+    return f"{report['operation']}: {told}"
 
 
-def _stages(job: Job) -> Table:
-    table = Table(box=None, padding=(0, 2), show_edge=False)
-    for column in ("STAGE", "TOOK", "AT WORK"):
-        table.add_column(column, justify="left" if column == "STAGE" else "right")
+def stages_table(job: Job) -> Table:
+    """How long each stage took, and how long its services were at work for it."""
+    rows = []
     for stage in job.stages:
-        took = duration(stage.finished_at - stage.started_at) if stage.finished_at else "running"
-        table.add_row(stage.name, took, duration(stage.busy_s))
-    return table
+        took = duration(stage.finished_at - stage.started_at) if stage.finished_at is not None else "running"
+        rows.append([stage.name, took, duration(stage.busy_s)])
+    return table([Column("STAGE"), Column("TOOK", right=True), Column("AT WORK", right=True)], rows)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from localcloud.cloud import LocalCloud
-from zeroidle_cli import deployment, project
+from zeroidle_cli import project
 from zeroidle_cli.connection import serve
 from zeroidle_cli.options import JsonOption, StateOption
 from zeroidle_cli.output import err, escape, out, print_json
 from zeroidle_cli.project import Project
+
+if TYPE_CHECKING:
+    from localcloud.cloud import LocalCloud
 
 HTTP_PORT, GRPC_PORT = 9000, 9001
 WATCH_S = 0.5
@@ -23,9 +25,11 @@ WATCH_S = 0.5
 def up(
     state: StateOption = None,
     http_port: Annotated[
-        int, typer.Option(help="Port of storage, services and the admin API; 0 takes a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of storage, services and the admin API; 0 takes a free one.")
     ] = HTTP_PORT,
-    grpc_port: Annotated[int, typer.Option(help="Port of Pub/Sub and Workflows; 0 takes a free one.")] = GRPC_PORT,
+    grpc_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of Pub/Sub and Workflows; 0 takes a free one.")
+    ] = GRPC_PORT,
     as_json: JsonOption = False,
 ) -> None:
     """Run the local cloud until Ctrl-C.
@@ -44,11 +48,15 @@ def up(
             print_json(told)
         else:
             _print(told)
+        out.file.flush()
         _watch(cloud, ended)
-    err.print("Stopped. Nothing is left running.")
+        err.print("[dim]ending[/]")
+    err.print("Ended. Nothing is left running; the state is kept.")
 
 
 def _told(here: Project, cloud: LocalCloud, state: Path) -> dict[str, Any]:
+    from zeroidle_cli import deployment  # with the local cloud, which takes a second to import
+
     return {
         "http": cloud.http_url,
         "grpc": cloud.grpc_address,
@@ -60,15 +68,15 @@ def _told(here: Project, cloud: LocalCloud, state: Path) -> dict[str, Any]:
 
 
 def _print(told: dict[str, Any]) -> None:
-    out.print(f"[bold]zeroidle[/] local cloud at [bold]{told['http']}[/], gRPC {told['grpc']}")
-    out.print(f"state   {escape(told['state'])}", soft_wrap=True)
+    out.print(f"[bold]zeroidle[/] local cloud at [bold]{told['http']}[/], gRPC {told['grpc']}", soft_wrap=True)
+    out.print(f"\nstate   {escape(told['state'])}", soft_wrap=True)
     for key, name in told["buckets"].items():
         out.print(f"bucket  {key:<7} gs://{name}")
     out.print(f"topics  {', '.join(told['topics'])}", soft_wrap=True)
     out.print("\nPoint Google's client libraries here:")
     for name, value in told["environment"].items():
-        out.print(f"  export {name}={value}", soft_wrap=True)
-    out.print("\nTry it in another terminal:\n  zeroidle run examples/reviews.jsonl\nCtrl-C ends it.\n")
+        out.print(f"  export {name}={escape(value)}", soft_wrap=True)
+    out.print("\nTry it in another terminal:\n  zeroidle run examples/reviews.jsonl\n\nCtrl-C ends it.\n")
 
 
 def _watch(cloud: LocalCloud, ended: threading.Event) -> None:
