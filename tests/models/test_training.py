@@ -51,7 +51,6 @@ def test_the_saved_adapter_merged_into_the_encoder_is_the_trained_model() -> Non
     assert not torch.allclose(train.logits(served, BATCH), train.logits(a_small_model(), BATCH), atol=5e-2)
 
 
-@pytest.mark.slow
 def test_an_epoch_trains_and_leaves_the_encoder_s_matrices_alone() -> None:
     model = a_small_model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
