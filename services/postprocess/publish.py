@@ -10,6 +10,7 @@ attempts publish the files of one of them, never a mixture.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from msgspec import field
@@ -21,6 +22,7 @@ from zeroidle.errors import Conflict, MissingObject, PermanentError
 from zeroidle.ports import ABSENT, Objects
 
 STAGED = "result"
+WRITERS = 4  # a write takes tens of milliseconds, nearly all of it waiting
 CONTENT_TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".jsonl": "application/jsonl",
@@ -64,15 +66,19 @@ def claimed(request: PostprocessRequest, objects: Objects) -> Claim | None:
         return None
 
 
-def stage_and_claim(request: PostprocessRequest, objects: Objects, files: list[Path]) -> Claim:
-    """Stage `files` and claim them as the result; the claim that stands afterwards, ours or an earlier one."""
-    named: dict[str, str] = {}
-    for path in files:
-        staged = f"{STAGED}/{path.name}"
-        objects.write(request.work.child(staged), path, content_type=CONTENT_TYPES[path.suffix])
-        named[path.name] = staged
-    if objects.stat(request.work.child(shards.REJECTED)) is not None:
-        named = {shards.REJECTED: shards.REJECTED, **named}
+def stage_and_claim(request: PostprocessRequest, objects: Objects, files: list[Path], *, rejected: bool) -> Claim:
+    """Stage `files` and claim them as the result, with the `rejected` records of preprocess if there are any.
+
+    Returns the claim that stands afterwards: ours or an earlier one.
+    """
+
+    def stage(path: Path) -> None:
+        objects.write(request.work.child(f"{STAGED}/{path.name}"), path, content_type=CONTENT_TYPES[path.suffix])
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(stage, files))
+    named = {shards.REJECTED: shards.REJECTED} if rejected else {}
+    named |= {path.name: f"{STAGED}/{path.name}" for path in files}
     claim = Claim(attempt=request.attempt, work=request.work, files=named)
     try:
         objects.write(_claim_ref(request), codec.encode(claim), content_type="application/json", if_generation=ABSENT)
@@ -85,12 +91,18 @@ def stage_and_claim(request: PostprocessRequest, objects: Objects, files: list[P
 
 
 def publish(request: PostprocessRequest, objects: Objects, claim: Claim) -> None:
-    """Copy the claimed files to the output folder; those already there stay."""
-    for name, staged in claim.files.items():
+    """Copy the claimed files to the output folder, the last one once the others stand; those already there stay."""
+
+    def copy(name: str) -> None:
         try:
-            objects.copy(claim.work.child(staged), request.output.child(name), if_generation=ABSENT)
+            objects.copy(claim.work.child(claim.files[name]), request.output.child(name), if_generation=ABSENT)
         except Conflict:
-            continue
+            return
+
+    *others, last = claim.files
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(copy, others))
+    copy(last)
 
 
 def _claim_ref(request: PostprocessRequest) -> ObjectRef:

@@ -36,19 +36,19 @@ def postprocess(request: PostprocessRequest, objects: Objects, now: Callable[[],
     """
     started = now()
     publish.require_current(request, objects)
-    claimed = publish.claimed(request, objects)
-    if claimed is None:
+    claim = publish.claimed(request, objects)
+    if claim is None:
         with tempfile.TemporaryDirectory() as folder:
-            files = _build(request, objects, Path(folder), started, now)
-            claimed = publish.stage_and_claim(request, objects, files)
-    publish.publish(request, objects, claimed)
-    return _response(request, objects, claimed, elapsed_s=now() - started)
+            files, rejected = _build(request, objects, Path(folder), started, now)
+            claim = publish.stage_and_claim(request, objects, files, rejected=rejected > 0)
+    publish.publish(request, objects, claim)
+    return _response(request, objects, claim, elapsed_s=now() - started)
 
 
 def _build(
     request: PostprocessRequest, objects: Objects, folder: Path, started: float, now: Callable[[], float]
-) -> list[Path]:
-    """Write the result's files into `folder`, summary.json last."""
+) -> tuple[list[Path], int]:
+    """Write the result's files into `folder`, summary.json last; the files, and how many records were rejected."""
     manifest = codec.decode(objects.read(request.work.child(shards.MANIFEST))[0], Manifest, what="manifest.json")
     metadata: list[PredictionMetadata] = []
     tally = Tally()
@@ -70,7 +70,7 @@ def _build(
     page, text = folder / "report.html", folder / "summary.json"
     page.write_text(report.render(result, tally, rejected), encoding="utf-8")
     text.write_bytes(msgspec.json.format(codec.encode(result), indent=2) + b"\n")
-    return [files.parquet, files.jsonl, page, text]
+    return [files.parquet, files.jsonl, page, text], manifest.rejected
 
 
 def _load(request: PostprocessRequest, objects: Objects, index: int) -> tuple[pa.Table, pa.Table]:
@@ -103,12 +103,12 @@ def _first_rejected(request: PostprocessRequest, objects: Objects, manifest: Man
 
 
 def _response(
-    request: PostprocessRequest, objects: Objects, claimed: publish.Claim, elapsed_s: float
+    request: PostprocessRequest, objects: Objects, claim: publish.Claim, elapsed_s: float
 ) -> PostprocessResponse:
     data, _ = objects.read(request.output.child("summary.json"))
     result = codec.decode(data, summary.Summary, what="summary.json")
     return PostprocessResponse(
-        files=[request.output.child(name).name for name in claimed.files],
+        files=[request.output.child(name).name for name in claim.files],
         records=result.records,
         rejected=result.rejected,
         labels=result.labels,

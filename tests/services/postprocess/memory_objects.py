@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +18,10 @@ class Crash(Exception):
 
 
 class MemoryObjects:
-    """`zeroidle.ports.Objects`; the write number `crash_at` ends the process, after its effect if `after`."""
+    """`zeroidle.ports.Objects`; the write number `crash_at` ends the process, after its effect if `after`.
+
+    Nothing is written from then on, by any thread, until `revive`.
+    """
 
     def __init__(self) -> None:
         self.data: dict[tuple[str, str], tuple[bytes, int, str]] = {}
@@ -25,6 +29,12 @@ class MemoryObjects:
         self.crash_at: int | None = None
         self.after = False
         self._generation = 0
+        self._dead = False
+        self._lock = threading.Lock()
+
+    def revive(self) -> None:
+        """A new process, which doesn't crash."""
+        self._dead, self.crash_at = False, None
 
     def stat(self, ref: ObjectRef) -> ObjectInfo | None:
         found = self.data.get((ref.bucket, ref.name))
@@ -70,15 +80,18 @@ class MemoryObjects:
         self.data.pop((ref.bucket, ref.name), None)
 
     def _effect(self, ref: ObjectRef, data: bytes, content_type: str, if_generation: int | None) -> int:
-        crashes = self.writes == self.crash_at
-        self.writes += 1
-        if crashes and not self.after:
-            raise Crash
-        current = self.data.get((ref.bucket, ref.name))
-        if if_generation is not None and if_generation != (current[1] if current else 0):
-            raise Conflict(ref.name)
-        self._generation += 1
-        self.data[(ref.bucket, ref.name)] = (data, self._generation, content_type)
-        if crashes:
-            raise Crash
-        return self._generation
+        with self._lock:
+            if self._dead:
+                raise Crash
+            self._dead = self.writes == self.crash_at
+            self.writes += 1
+            if self._dead and not self.after:
+                raise Crash
+            current = self.data.get((ref.bucket, ref.name))
+            if if_generation is not None and if_generation != (current[1] if current else 0):
+                raise Conflict(ref.name)
+            self._generation += 1
+            self.data[(ref.bucket, ref.name)] = (data, self._generation, content_type)
+            if self._dead:
+                raise Crash
+            return self._generation

@@ -109,7 +109,7 @@ def test_a_crash_at_any_write_is_finished_by_the_next_request(after: bool) -> No
         else:
             break
         assert "summary.json" not in published(objects) or after
-        objects.crash_at = None
+        objects.revive()
         step.postprocess(a_request(1), objects, now)
         assert sorted(published(objects)) == FILES
         assert json.loads(published(objects)["summary.json"])["records"] == 300
@@ -123,7 +123,7 @@ def test_a_later_attempt_publishes_what_an_earlier_one_claimed() -> None:
     objects.crash_at = 6
     with pytest.raises(Crash):
         step.postprocess(a_request(1), objects, now)
-    objects.crash_at = None
+    objects.revive()
     attempts.fill(objects, attempt=2, score_shift=0.05)
 
     step.postprocess(a_request(2), objects, now)
