@@ -39,8 +39,7 @@ from services.gpu_inference.settings import Settings
 from services.gpu_inference.shards import Shards
 from zeroidle import logs
 from zeroidle.contracts import codec
-from zeroidle.contracts.models import parse_model
-from zeroidle.contracts.services import InferRequest, InferResponse
+from zeroidle.contracts.services import InferRequest, InferResponse, ModelRef
 from zeroidle.errors import TemporaryError, ZeroidleError
 from zeroidle.gcp.objects import GoogleObjects
 from zeroidle.http import application, error_response, read_body, serve
@@ -112,7 +111,7 @@ class Service:
                 pause = min(longest, pause * 2)
 
     def _answer_once(self) -> None:
-        with self.registry.use(parse_model(self.settings.default_model)) as model:
+        with self.registry.use(ModelRef.parse(self.settings.default_model)) as model:
             (work,) = self.device.submit("shard", model, [model.decode([PROBE])])
             work.done.result()
 

@@ -24,7 +24,6 @@ from services.gpu_inference.registry import Registry
 from services.gpu_inference.settings import Settings
 from zeroidle.contracts import codec
 from zeroidle.contracts.codec import Contract
-from zeroidle.contracts.models import parse_model
 from zeroidle.contracts.services import Count, ModelRef
 from zeroidle.errors import PermanentError, TemporaryError
 
@@ -91,7 +90,7 @@ class Online:
         """
         request = codec.decode(body, PredictRequest, what="request")
         texts = self._texts(request)
-        ref = parse_model((request.parameters and request.parameters.model) or self.settings.default_model)
+        ref = ModelRef.parse((request.parameters and request.parameters.model) or self.settings.default_model)
         try:
             with anyio.fail_after(self.settings.online_deadline_s), ExitStack() as held:
                 model, work = await anyio.to_thread.run_sync(self._begin, held, ref, texts, limiter=self.threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -176,3 +177,7 @@ def _broken_references(bundle: Bundle) -> list[str]:
 
 def _names(mapping: Mapping[str, object]) -> str:
     return ", ".join(sorted(mapping))
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(json_schema())

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from zeroidle import bundle, logs
 from zeroidle.bundle import Bundle
 from zeroidle.contracts import names
-from zeroidle.contracts.messages import Limits, model_ref
+from zeroidle.contracts.messages import Limits
+from zeroidle.contracts.services import ModelRef
 from zeroidle.core.pipeline import Deployment
 from zeroidle.handlers.context import Context
 from zeroidle.settings import Settings
@@ -60,7 +61,7 @@ def deployment(deployed: Bundle, settings: Settings) -> Deployment:
         meta_topic=names.topic_path(project, "jobs-meta"),
         workflows={key: names.workflow_path(project, region, names.resource_name(key)) for key in deployed.workflows},
         upload_workflow=PIPELINE,
-        default_model=model_ref(deployed.default_model),
+        default_model=ModelRef.parse(deployed.default_model),
         limits=Limits(
             max_runtime_s=limits.max_runtime_s,
             provision_timeout_s=limits.provision_timeout_s,

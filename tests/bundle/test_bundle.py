@@ -54,5 +54,10 @@ def test_a_mistake_is_named(old: str, new: str, told: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="cannot read .*bundle.yaml"):
+    with pytest.raises(PermanentError, match=r"cannot read .*bundle\.yaml"):
         bundle.load(tmp_path / "bundle.yaml")
+
+
+def test_the_schema_of_the_file_is_current() -> None:
+    """`python -m zeroidle.bundle > docs/schemas/bundle.schema.json` writes it."""
+    assert (ROOT / "docs" / "schemas" / "bundle.schema.json").read_bytes() == bundle.json_schema()

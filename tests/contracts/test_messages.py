@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from zeroidle.contracts import codec
-from zeroidle.contracts.messages import Heartbeat, Limits, LimitsAsked, Meta, Start, Stop, model_ref
+from zeroidle.contracts.messages import Heartbeat, Limits, LimitsAsked, Meta, Start, Stop
 from zeroidle.contracts.services import ModelRef
 from zeroidle.errors import InvalidMessage
 
@@ -128,10 +128,10 @@ def test_limits_asked_for_stand_over_the_defaults() -> None:
     ],
 )
 def test_a_model_is_named_with_or_without_its_version(text: str, model: ModelRef) -> None:
-    assert model_ref(text) == model
+    assert ModelRef.parse(text) == model
 
 
 @pytest.mark.parametrize("text", ["", "@1", "a@", "a b", "../a", "a@../b", "A"])
 def test_what_names_no_model_is_refused(text: str) -> None:
     with pytest.raises(InvalidMessage, match=r"field (name|version)"):
-        model_ref(text)
+        ModelRef.parse(text)

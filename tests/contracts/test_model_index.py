@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from zeroidle.contracts import codec
-from zeroidle.contracts.models import ModelIndex, describe, files_sha256, newest, parse_model
-from zeroidle.errors import InvalidMessage, PermanentError
+from zeroidle.contracts.models import ModelIndex, describe, files_sha256, newest
+from zeroidle.errors import PermanentError
 
 
 @pytest.fixture
@@ -115,14 +115,3 @@ def test_the_supported_architectures_are_in_the_hint(directory: Path) -> None:
 def test_the_newest_version_is_the_highest_in_natural_order(versions: list[str], expected: str | None) -> None:
     assert newest(versions) == expected
     assert newest(reversed(versions)) == expected
-
-
-def test_a_model_is_named_with_or_without_its_version() -> None:
-    assert (parse_model("a").name, parse_model("a").version) == ("a", None)
-    assert (parse_model("a@1.2").name, parse_model("a@1.2").version) == ("a", "1.2")
-
-
-@pytest.mark.parametrize("text", ["", "@1", "a@", "A", "a/b", "a@1/2", "../a"])
-def test_a_name_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(InvalidMessage, match="expected name or name@version"):
-        parse_model(text)

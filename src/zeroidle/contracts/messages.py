@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, TypeAlias
 from msgspec import Meta as Bounds
 from msgspec import field
 
-from zeroidle.contracts import codec
 from zeroidle.contracts.codec import Contract
 from zeroidle.contracts.services import (
     BucketName,
@@ -44,12 +43,6 @@ _Runtime = Annotated[int, Bounds(ge=10, le=7 * 86400)]
 _Cost = Annotated[float, Bounds(gt=0, le=100_000)]
 _Provision = Annotated[int, Bounds(ge=10, le=7 * 86400)]
 _Retries = Annotated[int, Bounds(ge=0, le=100)]
-
-
-def model_ref(text: str) -> ModelRef:
-    """`name` or `name@version` as a reference. Raises InvalidMessage."""
-    name, at, version = text.partition("@")
-    return codec.convert({"name": name, "version": version if at else None}, ModelRef, what="model")
 
 
 class Limits(Contract, frozen=True, kw_only=True):

@@ -22,7 +22,6 @@ from msgspec import Meta, field
 
 from zeroidle.contracts import codec
 from zeroidle.contracts.codec import Contract
-from zeroidle.contracts.services import ModelRef
 from zeroidle.contracts.shards import Task
 from zeroidle.errors import PermanentError, printable
 
@@ -67,13 +66,6 @@ class ModelIndex(Contract, frozen=True, kw_only=True):
     files: dict[FileName, Sha256]
     sha256: Sha256  # of the files map: names the content of the whole version
     accuracy: dict[str, float] = field(default_factory=dict)  # by data set, 0..1, as measured by whoever made it
-
-
-def parse_model(text: str) -> ModelRef:
-    """`name` or `name@version` as a reference. Raises InvalidMessage."""
-    name, at, version = text.partition("@")
-    fields = {"name": name, "version": version} if at else {"name": name}
-    return codec.convert(fields, ModelRef, what=f"model {printable(text)!r}, expected name or name@version")
 
 
 def files_sha256(files: Mapping[str, str]) -> str:

@@ -17,7 +17,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from zeroidle.contracts import codec
 from zeroidle.contracts.codec import Contract
+from zeroidle.errors import printable
 
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -49,6 +51,13 @@ class ModelRef(Contract, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(pattern=r"^[a-z0-9]([-a-z0-9._]{0,62}[a-z0-9])?$")]
     version: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][-A-Za-z0-9._]{0,63}$")] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> ModelRef:
+        """`name` or `name@version`. Raises InvalidMessage."""
+        name, at, version = text.partition("@")
+        fields = {"name": name, "version": version} if at else {"name": name}
+        return codec.convert(fields, cls, what=f"model {printable(text)!r}, expected name or name@version")
 
 
 class InputOptions(Contract, frozen=True, kw_only=True):

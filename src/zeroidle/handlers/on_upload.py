@@ -16,7 +16,7 @@ import msgspec
 
 from zeroidle.contracts import codec, names
 from zeroidle.contracts.events import Upload
-from zeroidle.contracts.messages import UserId, WorkflowRun, model_ref
+from zeroidle.contracts.messages import UserId, WorkflowRun
 from zeroidle.contracts.records import Reason
 from zeroidle.contracts.services import ErrorBody, InputOptions, ModelRef
 from zeroidle.core.job import StartRefused, Submitted
@@ -74,7 +74,7 @@ def _wishes(metadata: Mapping[str, str]) -> tuple[_Wishes, ModelRef | None]:
     if wishes.model is None:
         return wishes, None
     try:
-        return wishes, model_ref(wishes.model)
+        return wishes, ModelRef.parse(wishes.model)
     except InvalidMessage as error:
         raise InvalidMessage(f"object metadata: field zeroidle-model: {error.message}") from error
 

@@ -11,7 +11,7 @@ import typer
 from zeroidle.contracts import codec
 from zeroidle.contracts import models as contract
 from zeroidle.contracts.models import ModelIndex
-from zeroidle.contracts.services import ObjectRef
+from zeroidle.contracts.services import ModelRef, ObjectRef
 from zeroidle.errors import Conflict, InvalidMessage, PermanentError
 from zeroidle.ports import ABSENT
 from zeroidle_cli import failures, project
@@ -78,7 +78,7 @@ def remove(
     state: StateOption = None,
 ) -> None:
     """Remove a model from the model bucket."""
-    ref = contract.parse_model(model)
+    ref = ModelRef.parse(model)
     with connect(project.find(), state) as connection:
         prefix = f"{ref.name}/{ref.version}/" if ref.version else f"{ref.name}/"
         objects = [info.ref for info in connection.objects.list(connection.bucket("models"), prefix)]
