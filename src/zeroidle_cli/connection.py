@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -73,9 +72,8 @@ class Connection:
         return self.project.bucket(key)
 
     def command(self, *words: str) -> str:
-        """A command line that reaches the same cloud: what a hint tells to type."""
-        elsewhere = self.state != self.project.default_state.resolve()
-        return shlex.join(["zeroidle", *words, *(["--state", str(self.state)] if elsewhere else [])])
+        """A command line that reaches this cloud."""
+        return self.project.command(self.state, *words)
 
 
 @contextlib.contextmanager
@@ -139,7 +137,7 @@ def serve(project: Project, state: Path, *, http_port: int = 0, grpc_port: int =
             raise TemporaryError(
                 str(error),
                 code="PORT_IN_USE",
-                hint="--http-port and --grpc-port name other ports; 0 takes a free one.",
+                hint="`zeroidle up --http-port 0 --grpc-port 0` takes free ones.",
             ) from error
         ending.enter_context(_announce(state, _deployed_environment(project, cloud)))
         yield cloud

@@ -56,18 +56,18 @@ def show(connection: Connection, item: Upload, job: Job) -> None:
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
     """What `summary.json` says, in a few short lines."""
-    facts = [f"{summary['records']:,} records"]
+    facts = [f"{summary['records']:,} record{'' if summary['records'] == 1 else 's'}"]
     if summary["rejected"]:
         facts.append(f"{summary['rejected']:,} set aside")
     if summary["accuracy"]:
         facts.append(f"accuracy {summary['accuracy']['accuracy']:.1%} of {summary['accuracy']['labelled']:,} labelled")
+    facts.append(f"about {usd(summary['usd'])} in the cloud")
     lines = [" · ".join(facts)]
     total = max(1, sum(summary["labels"].values()))
     counts = [f"{label} {count:,} ({count / total:.0%})" for label, count in summary["labels"].items()]
     if counts:
         lines.append(", ".join(counts))
     lines.append(" · ".join(f"{stage['name']} {duration(stage['elapsed_s'])}" for stage in summary["stages"]))
-    lines[-1] += f" · about {usd(summary['usd'])}"
     field = summary["input"]["text_field"]
     if summary["input"]["text_field_guessed"]:
         lines.append(f"text taken from {field!r} (guessed; --text-field names another)")

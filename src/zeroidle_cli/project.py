@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,11 @@ class Project:
     def default_state(self) -> Path:
         """Where the local cloud keeps its state unless told otherwise."""
         return self.root / ".zeroidle" / "state"
+
+    def command(self, state: Path, *words: str) -> str:
+        """A command line that reaches the local cloud on `state`: what a hint tells to type."""
+        elsewhere = state != self.default_state.resolve()
+        return shlex.join(["zeroidle", *words, *(["--state", str(state)] if elsewhere else [])])
 
     def bucket(self, key: str) -> str:
         """The full name of a bucket of the bundle."""

@@ -27,7 +27,7 @@ def sample(connection: Connection, job: Job, rows: int) -> list[dict[str, str]]:
     texts, lines = inputs[shards.TEXT].to_pylist(), inputs[shards.LINE].to_pylist()
     cells = []
     for text, line, prediction in zip(texts, lines, predictions.to_pylist(), strict=True):
-        cells.append({"line": str(line), **_told(prediction), "text": printable(text, 200)})
+        cells.append({"line": str(line), **_told(prediction), "text": printable(" ".join(text[:1000].split()), 200)})
     return cells
 
 

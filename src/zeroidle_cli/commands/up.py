@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +48,7 @@ def up(
         if as_json:
             print_json(told)
         else:
-            _print(told)
+            _print(told, here.command(folder, "run", "examples/reviews.jsonl"))
         out.file.flush()
         _watch(cloud, ended)
         err.print("[dim]ending[/]")
@@ -67,7 +68,7 @@ def _told(here: Project, cloud: LocalCloud, state: Path) -> dict[str, Any]:
     }
 
 
-def _print(told: dict[str, Any]) -> None:
+def _print(told: dict[str, Any], example: str) -> None:
     out.print(f"[bold]zeroidle[/] local cloud at [bold]{told['http']}[/], gRPC {told['grpc']}", soft_wrap=True)
     out.print(f"\nstate   {escape(told['state'])}", soft_wrap=True)
     for key, name in told["buckets"].items():
@@ -76,21 +77,21 @@ def _print(told: dict[str, Any]) -> None:
     out.print("\nPoint Google's client libraries here:")
     for name, value in told["environment"].items():
         out.print(f"  export {name}={escape(value)}", soft_wrap=True)
-    out.print("\nTry it in another terminal:\n  zeroidle run examples/reviews.jsonl\n\nCtrl-C ends it.\n")
+    out.print(f"\nTry it in another terminal:\n  {escape(example)}\n\nCtrl-C ends it.\n", soft_wrap=True)
 
 
 def _watch(cloud: LocalCloud, ended: threading.Event) -> None:
     """Say which instances come and go."""
-    seen: dict[tuple[str, str], str] = {}
+    seen: dict[str, str] = {}
     while not ended.wait(WATCH_S):
         now = cloud.call(lambda: _phases(cloud))
-        for key in sorted(now.keys() | seen.keys()):
-            phase = now.get(key, "gone")
-            if seen.get(key) != phase:
-                err.print(f"[dim]{key[0]} {key[1]}: {phase}[/]")
+        for name in sorted(now.keys() | seen.keys()):
+            phase = now.get(name, "gone")
+            if seen.get(name) != phase:
+                err.print(f"[dim]{time.strftime('%H:%M:%S')}  {phase:<8}  {name}[/]")
         seen = now
 
 
-def _phases(cloud: LocalCloud) -> dict[tuple[str, str], str]:
-    """Phase by service and instance."""
-    return {(i.spec.name, i.name): i.phase.value for service in cloud.run.services() for i in service.instances}
+def _phases(cloud: LocalCloud) -> dict[str, str]:
+    """Phase by name of the instance, which begins with that of its service."""
+    return {each.name: each.phase.value for service in cloud.run.services() for each in service.instances}
