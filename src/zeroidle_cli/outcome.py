@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from zeroidle.contracts.records import Job
 from zeroidle_cli.connection import Connection
 from zeroidle_cli.ledger import Ledger
-from zeroidle_cli.output import STATE_STYLES, Column, duration, escape, out, table, usd
+from zeroidle_cli.output import STATE_STYLES, Column, duration, escape, out, state_text, table, usd
 from zeroidle_cli.samples import sample
 from zeroidle_cli.uploads import Upload
 
@@ -52,6 +55,18 @@ def show(connection: Connection, item: Upload, job: Job) -> None:
         out.print(f"  gs://{folder.bucket}/{escape(folder.prefix)}/", soft_wrap=True)
     words = ("results", job.job_id, "--open") if job.result else ("logs", job.job_id)
     out.print(f"  [dim]{escape(connection.command(*words))}[/]", soft_wrap=True)
+
+
+def overview(pairs: Sequence[tuple[Upload, Job]]) -> Table:
+    """A line for each of many files."""
+    columns = [Column("JOB"), Column("FILE", long=True), Column("STATE"), Column("RECORDS", right=True)]
+    rows: list[list[str | Text]] = []
+    for item, job in pairs:
+        records = f"{job.result.records:,}" if job.result else ""
+        labels = job.result.labels if job.result else {}
+        told = job.failure.code if job.failure else ", ".join(f"{label} {count:,}" for label, count in labels.items())
+        rows.append([job.job_id, item.path.name, state_text(job.state.value), records, told])
+    return table([*columns, Column("LABELS OR REASON", long=True)], rows)
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:

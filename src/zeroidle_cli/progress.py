@@ -18,6 +18,7 @@ from zeroidle_cli.uploads import Upload
 # What is worth a line when there is not one for every file.
 _URGENCY = {State.RUNNING: 0, State.STOPPING: 0, State.PROVISIONING: 1, State.QUEUED: 2, None: 3}
 _LAST = 4
+MANY = 8  # lines for files that do not all fit: a screen full of changes is read by nobody
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class Progress:
         return None if job is None else job.state
 
     def view(self, elapsed_s: float, height: int) -> Group:
-        """At most `height` lines: one a file as far as they go, those at work first, and a summary."""
+        """At most `height` lines: one a file or, if they do not fit, a few that are at work; and a summary."""
         room = max(1, height - 1)
         shown = list(self.started)
         if len(shown) > room:
-            shown = sorted(shown, key=lambda item: _URGENCY.get(self.state(item), _LAST))[: room - 1]
+            shown = sorted(shown, key=lambda item: _URGENCY.get(self.state(item), _LAST))[: min(MANY, room - 1)]
         lines = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, show_header=False)
         lines.add_column(no_wrap=True)
         lines.add_column()

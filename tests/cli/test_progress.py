@@ -33,14 +33,15 @@ def test_each_file_has_a_line_while_they_fit() -> None:
     ]
 
 
-@pytest.mark.parametrize("count", [1, 21, 22, 23, 24, 500], ids=str)
-def test_the_view_never_exceeds_the_terminal(count: int) -> None:
+@pytest.mark.parametrize("count", [1, 5, 21, 22, 23, 24, 500], ids=str)
+@pytest.mark.parametrize("height", [3, 23], ids=str)
+def test_the_view_never_exceeds_the_terminal(count: int, height: int) -> None:
     started = files(count)
     started[0] = Upload(Path("long" * 100), started[0].ref, started[0].job_id)
 
-    lines = printed(Progress(started).view(1.0, height=23), 80)
+    lines = printed(Progress(started).view(1.0, height=height), 80)
 
-    assert len(lines) <= 23
+    assert len(lines) <= height
     assert max(map(len, lines)) <= 80
 
 

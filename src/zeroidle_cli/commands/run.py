@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from zeroidle_cli.watch import POLL_S, Watch
 
 SETTLE_S = 2.0  # for the last messages of a cloud that ends with this command
 REFRESH_PER_S = 8
+IN_DETAIL = 6  # files; of more, each gets a line
 BAR_FROM_BYTES = 16 * 2**20  # less is up before anyone could read it
 
 
@@ -56,17 +58,19 @@ def run(
         "model": model,
     }
     given = {name: value for name, value in options.items() if value is not None}
-    with connect(project.find(), state) as connection:
+    with contextlib.ExitStack() as ending:
+        with err.status("[dim]connecting to the local cloud[/]") if _is_live() else contextlib.nullcontext():
+            connection = ending.enter_context(connect(project.find(), state))
         _require_model(connection, model or connection.project.bundle.default_model)
         _require_cloud_that_stays(connection, wait)
         started = _upload(connection, files, given)
         jobs = _follow(connection, started) if wait else {}
         if as_json:
             print_json({"jobs": [outcome.document(connection, item, jobs.get(item.job_id)) for item in started]})
-        for item in [] if as_json else started:
-            if item.job_id in jobs:
-                outcome.show(connection, item, jobs[item.job_id])
-            else:
+        elif wait:
+            _show(connection, [(item, jobs[item.job_id]) for item in started])
+        else:
+            for item in started:
                 out.print(f"{item.job_id}  {escape(item.path.name)}", soft_wrap=True)
     raise typer.Exit(max(map(exit_code, jobs.values()), default=0))
 
@@ -142,6 +146,15 @@ def _follow_live(watch: Watch, progress: Progress) -> None:
     with Live(get_renderable=view, console=err, refresh_per_second=REFRESH_PER_S, transient=True):
         for changed in watch.changes():
             progress.jobs.update(changed)
+
+
+def _show(connection: Connection, ended: list[tuple[Upload, Job]]) -> None:
+    if len(ended) <= IN_DETAIL:
+        for item, job in ended:
+            outcome.show(connection, item, job)
+        return
+    out.print(outcome.overview(ended))
+    err.print(f"[dim]{escape(connection.command('results', 'JOB', '--open'))}[/]", soft_wrap=True)
 
 
 def _is_live() -> bool:

@@ -85,8 +85,8 @@ def _report(report: dict[str, Any]) -> str:
 
 def stages_table(job: Job) -> Table:
     """How long each stage took, and how long its services were at work for it."""
-    rows = []
+    rows, pending = [], "unfinished" if job.state.is_terminal else "running"
     for stage in job.stages:
-        took = duration(stage.finished_at - stage.started_at) if stage.finished_at is not None else "running"
+        took = duration(stage.finished_at - stage.started_at) if stage.finished_at is not None else pending
         rows.append([stage.name, took, duration(stage.busy_s)])
     return table([Column("STAGE"), Column("TOOK", right=True), Column("AT WORK", right=True)], rows)
