@@ -6,10 +6,12 @@ import json
 import signal
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 
 import pytest
 
+from localcloud.run.logs import LogWriter
 from tests.cli.conftest import MODEL, ROOT, TIMEOUT_S, Call, Called, Ran, zeroidle
 from zeroidle import __version__
 from zeroidle.contracts import names
@@ -85,12 +87,21 @@ def test_a_missing_file_is_refused_before_anything_starts(tmp_path: Path, call: 
     assert not (tmp_path / "state").exists()
 
 
-def test_an_unknown_model_is_refused_before_anything_is_uploaded(cloud: Connection, tmp_path: Path, call: Call) -> None:
-    (tmp_path / "a.txt").write_text("text")
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("nobody", "NO_SUCH_MODEL"), ("sentiment-minilm@99", "NO_SUCH_MODEL"), ("No Name", "INVALID_MESSAGE")],
+    ids=["name", "version", "misspelt"],
+)
+def test_an_unknown_model_is_refused_before_anything_is_uploaded(
+    cloud: Connection, model: Called, tmp_path: Path, call: Call, name: str, code: str
+) -> None:
+    (tmp_path / "unknown-model.txt").write_text("text")
 
-    called = call("run", tmp_path / "a.txt", "--model", "nobody@3", "--state", cloud.state, "--json")
+    called = call("run", tmp_path / "unknown-model.txt", "--model", name, "--state", cloud.state, "--json")
 
-    assert (called.code, called.error["code"]) == (1, "NO_SUCH_MODEL")
+    assert (called.code, called.error["code"]) == (1, code)
+    uploaded = cloud.objects.stat(ObjectRef(bucket=cloud.bucket("input"), name="unknown-model.txt"))
+    assert uploaded is None
 
 
 def test_jobs_lists_both_and_survives_a_record_of_the_future(cloud: Connection, ran: Ran, call: Call) -> None:
@@ -202,3 +213,49 @@ def test_up_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.Signal
     assert process.returncode == 0
     assert err.splitlines()[-1] == "Ended. Nothing is left running; the state is kept."
     assert not (tmp_path / RUNNING_FILE).exists()
+
+
+def test_the_report_opens_in_a_browser(
+    cloud: Connection, ran: Ran, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda url: bool(opened.append(url)))
+
+    called = call("results", ran.good["job_id"], "--open", "--state", cloud.state)
+
+    report = Path(opened[0].removeprefix("file://"))
+    assert report.read_text().startswith("<!doctype html>")
+    assert f"report: {report}" in called.err
+    assert "No browser could be started" in called.err
+
+
+def test_logs_are_followed_as_they_are_written(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "logs", "zeroidle-a")
+    writer.line("i", "stdout", b"one")
+    command = [sys.executable, "-m", "zeroidle_cli.main", "logs", "--follow", "--state", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().endswith("  one\n")
+        writer.line("i", "stdout", b"two")
+        assert process.stdout.readline().endswith("  two\n")
+        process.send_signal(signal.SIGINT)
+
+    assert process.returncode == 130
+
+
+def test_an_interrupted_run_tells_how_to_go_on(tmp_path: Path, model: Called) -> None:
+    """With a local cloud of its own, which ends with it."""
+    assert zeroidle("models", "add", MODEL, "--state", tmp_path / "state").code == 0
+    (tmp_path / "a.txt").write_text("It is wonderful.")
+    command = [sys.executable, "-m", "zeroidle_cli.main", "run", str(tmp_path / "a.txt")]
+    with subprocess.Popen(
+        [*command, "--state", str(tmp_path / "state")], stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stderr is not None
+        assert "a.txt: " in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read()
+
+    assert process.returncode == 130
+    assert f"zeroidle up --state {tmp_path / 'state'}" in told
+    assert "Traceback" not in told

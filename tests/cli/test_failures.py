@@ -55,7 +55,15 @@ def test_only_a_bug_shows_its_trace(call: Call, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["run"], ["frobnicate"], ["jobs", "--status", "NOPE"], ["jobs", "--limit", "0"]], ids=" ".join
+    "arguments",
+    [
+        ["run"],
+        ["frobnicate"],
+        ["jobs", "--status", "NOPE"],
+        ["jobs", "--limit", "0"],
+        ["run", "x.txt", "--text-mode", "x"],
+    ],
+    ids=" ".join,
 )
 def test_wrong_usage_is_two(call: Call, arguments: list[str]) -> None:
     called = call(*arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
+from zeroidle.contracts.models import parse_model
 from zeroidle.contracts.records import ExitClass, Job, State
 from zeroidle.errors import PermanentError
 from zeroidle_cli import outcome, project, uploads
@@ -32,13 +34,20 @@ IN_DETAIL = 6  # files; of more, each gets a line
 BAR_FROM_BYTES = 16 * 2**20  # less is up before anyone could read it
 
 
+class TextMode(StrEnum):
+    """What a .txt holds."""
+
+    DOCUMENT = "document"
+    LINES = "lines"
+
+
 def run(
     files: Annotated[list[Path], typer.Argument(help="Files to run: text, JSON, JSON lines, CSV, Parquet, pictures.")],
     text_field: Annotated[str | None, typer.Option(help="Column or field that holds the text.")] = None,
     id_field: Annotated[str | None, typer.Option(help="Column or field that holds the id.")] = None,
     label_field: Annotated[str | None, typer.Option(help="Column or field with the expected label.")] = None,
     text_mode: Annotated[
-        str | None, typer.Option(help="A .txt is one `document`, or `lines`; guessed if not given.")
+        TextMode | None, typer.Option(help="A .txt is one document, or one a line; guessed if not given.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Model to run, NAME or NAME@VERSION.")] = None,
     state: StateOption = None,
@@ -83,10 +92,11 @@ def exit_code(job: Job) -> int:
 
 
 def _require_model(connection: Connection, model: str) -> None:
-    name = model.partition("@")[0]
-    if not any(connection.objects.list(connection.bucket("models"), f"{name}/")):
+    ref = parse_model(model)
+    prefix = f"{ref.name}/{ref.version}/" if ref.version else f"{ref.name}/"
+    if not any(connection.objects.list(connection.bucket("models"), prefix)):
         raise PermanentError(
-            f"model {name!r} is not in the model bucket",
+            f"model {model!r} is not in the model bucket",
             code="NO_SUCH_MODEL",
             hint="`make setup` builds the default one; `zeroidle models list` shows what is there.",
         )
