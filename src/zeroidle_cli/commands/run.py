@@ -15,8 +15,8 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
-from zeroidle.contracts.models import parse_model
 from zeroidle.contracts.records import ExitClass, Job, State
+from zeroidle.contracts.services import ModelRef
 from zeroidle.errors import PermanentError
 from zeroidle_cli import outcome, project, uploads
 from zeroidle_cli.connection import Connection, connect
@@ -92,7 +92,7 @@ def exit_code(job: Job) -> int:
 
 
 def _require_model(connection: Connection, model: str) -> None:
-    ref = parse_model(model)
+    ref = ModelRef.parse(model)
     prefix = f"{ref.name}/{ref.version}/" if ref.version else f"{ref.name}/"
     if not any(connection.objects.list(connection.bucket("models"), prefix)):
         raise PermanentError(
