@@ -13,6 +13,7 @@ from zeroidle.contracts.records import Job, State
 from zeroidle.contracts.services import Folder, ObjectRef
 from zeroidle.core.pipeline import output_folder
 from zeroidle.errors import InvalidMessage, MissingObject, PermanentError
+from zeroidle.ports import ObjectInfo
 from zeroidle_cli.connection import Connection
 
 READERS = 8
@@ -26,6 +27,15 @@ class Unreadable:
 
     job_id: str
     problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Jobs, newest first; those met on the way that cannot be read; and how many there are in the ledger."""
+
+    jobs: list[Job]
+    unreadable: list[Unreadable]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +67,7 @@ class Ledger:
             PermanentError: NO_SUCH_JOB, or several begin so.
         """
         if text == "last":
-            jobs = self.all()
+            jobs = self.survey(1).jobs
             if not jobs:
                 raise PermanentError("there are no jobs yet", code="NO_SUCH_JOB", hint="zeroidle run FILE starts one.")
             return jobs[0]
@@ -68,22 +78,30 @@ class Ledger:
 
     def all(self) -> list[Job]:
         """Every job whose record can be read, newest first."""
-        return self.survey()[0]
+        return self.survey().jobs
 
-    def survey(self) -> tuple[list[Job], list[Unreadable]]:
-        """Every job, newest first, and those whose records cannot be read."""
-        jobs, unreadable = [], []
-        for job_id, (record, _) in self.load_many(self.generations()).items():
-            try:
-                jobs.append(self.decode(job_id, record))
-            except InvalidMessage as error:
-                unreadable.append(Unreadable(job_id, error.message))
-        return sorted(jobs, key=lambda job: -job.created_at), unreadable
+    def survey(self, limit: int | None = None) -> Survey:
+        """The newest `limit` jobs, or all."""
+        found = sorted(self._records(), key=lambda info: -info.created)
+        jobs: list[Job] = []
+        unreadable: list[Unreadable] = []
+        page = max(READERS, limit or len(found))
+        for start in range(0, len(found), page):
+            # A job is not younger than its record: once those left were written before the last one wanted began,
+            # none of them can come before it.
+            if limit is not None and len(jobs) >= limit and jobs[limit - 1].created_at > found[start].created:
+                break
+            for job_id, (record, _) in self.load_many(map(_job_id, found[start : start + page])).items():
+                try:
+                    jobs.append(self.decode(job_id, record))
+                except InvalidMessage as error:
+                    unreadable.append(Unreadable(job_id, error.message))
+            jobs.sort(key=lambda job: -job.created_at)
+        return Survey(jobs[:limit], unreadable, len(found))
 
     def generations(self, prefix: str = "") -> dict[str, int]:
         """The generation of each record, by job id, of the jobs whose id begins with `prefix`."""
-        found = self.connection.objects.list(self._bucket, RECORDS + prefix)
-        return {info.ref.name.removeprefix(RECORDS).removesuffix(".json"): info.generation for info in found}
+        return {_job_id(info): info.generation for info in self._records(prefix)}
 
     def load_many(self, job_ids: Iterable[str]) -> dict[str, tuple[bytes, int]]:
         """The records that are there, as they are stored, with their generations."""
@@ -121,12 +139,19 @@ class Ledger:
         except MissingObject:
             return None
 
+    def _records(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return self.connection.objects.list(self._bucket, RECORDS + prefix)
+
     @property
     def _bucket(self) -> str:
         return self.connection.bucket("jobs")
 
     def _ref(self, name: str) -> ObjectRef:
         return ObjectRef(bucket=self._bucket, name=name)
+
+
+def _job_id(info: ObjectInfo) -> str:
+    return info.ref.name.removeprefix(RECORDS).removesuffix(".json")
 
 
 def only(text: str, job_ids: Iterable[str]) -> str:

@@ -31,20 +31,19 @@ def jobs(
 ) -> None:
     """List jobs, newest first. Every command that takes a job takes the beginning of its id."""
     with connect(project.find(), state) as connection:
-        every, unreadable = Ledger(connection).survey()
-    wanted = [job for job in every if not status or job.state in status]
-    shown = wanted[:limit]
-    broken = [] if status else unreadable[: limit - len(shown)]
-    total = len(wanted) + (0 if status else len(unreadable))
+        survey = Ledger(connection).survey(None if status else limit)
+    wanted = [job for job in survey.jobs if not status or job.state in status]
+    shown, broken = wanted[:limit], [] if status else survey.unreadable[:limit]
+    total = len(wanted) if status else survey.total
     if as_json:
         unknown = [{"job_id": item.job_id, "state": "UNKNOWN", "problem": item.problem} for item in broken]
         print_json({"jobs": shown, "unreadable": unknown, "shown": len(shown) + len(broken), "total": total})
         return
     if total == 0:
-        err.print("No jobs. `zeroidle run FILE` starts one." if not status else "No jobs in that state.")
+        err.print("No jobs in that state." if status else "No jobs. `zeroidle run FILE` starts one.")
         return
-    every_id = [job.job_id for job in every]
-    ids = short_ids(every_id) if out.width < ROOMY else {job_id: job_id for job_id in every_id}
+    job_ids = [job.job_id for job in shown]
+    ids = short_ids(job_ids) if out.width < ROOMY else {job_id: job_id for job_id in job_ids}
     out.print(jobs_table(shown, broken, ids, time.time()))
     if len(shown) + len(broken) < total:
         err.print(f"[dim]{len(shown) + len(broken)} of {total} shown; --limit shows more[/]")
