@@ -46,7 +46,10 @@ class LogFiles:
                 yield from self._new_in(file)
 
     def _new_in(self, file: BinaryIO) -> Iterator[Entry]:
-        inode = os.fstat(file.fileno()).st_ino
+        status = os.fstat(file.fileno())
+        inode = status.st_ino
+        if self._read.get(inode, 0) > status.st_size:
+            del self._read[inode]  # of a file that is gone, given to this one
         file.seek(self._read.get(inode, 0))
         for line in file:
             if not line.endswith(b"\n"):

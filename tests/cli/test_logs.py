@@ -65,6 +65,19 @@ def test_nothing_is_lost_or_told_twice_when_a_file_is_rotated(tmp_path: Path, wr
     assert messages(files) == ["two", "three"]
 
 
+def test_a_file_that_begins_anew_is_read_from_its_start(tmp_path: Path, writer: LogWriter) -> None:
+    """As when the number of a deleted file is given to the next one."""
+    files = LogFiles(tmp_path)
+    for text in ("one", "two"):
+        writer.line("i", "stderr", said(text))
+    assert messages(files) == ["one", "two"]
+    writer.close()
+    writer.path.write_bytes(b"")
+    writer.line("i", "stderr", said("three"))
+
+    assert messages(files) == ["three"]
+
+
 def test_a_broken_line_is_passed_over(tmp_path: Path, writer: LogWriter) -> None:
     writer.line("i", "stderr", said("one"))
     with writer.path.open("ab") as file:
