@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import webbrowser
 from pathlib import Path
 
@@ -216,9 +217,10 @@ def test_up_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.Signal
 
 
 def test_the_report_opens_in_a_browser(
-    cloud: Connection, ran: Ran, call: Call, monkeypatch: pytest.MonkeyPatch
+    cloud: Connection, ran: Ran, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(webbrowser, "open", lambda url: bool(opened.append(url)))
 
     called = call("results", ran.good["job_id"], "--open", "--state", cloud.state)
