@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TypeVar
 
 import functions_framework
@@ -11,7 +12,7 @@ from cloudevents.http import CloudEvent
 from werkzeug.exceptions import ServiceUnavailable
 
 from zeroidle import logs, wiring
-from zeroidle.contracts.events import message, uploaded
+from zeroidle.contracts.events import PubSubMessage, Upload, message, uploaded
 from zeroidle.errors import PermanentError, ZeroidleError
 from zeroidle.handlers.context import Outcome
 from zeroidle.handlers.on_heartbeat import on_heartbeat as take_heartbeat
@@ -22,7 +23,7 @@ from zeroidle.handlers.on_tick import on_tick as look_after_jobs
 from zeroidle.handlers.on_upload import on_upload as make_job
 
 Tools = TypeVar("Tools")
-Payload = TypeVar("Payload")
+Payload = TypeVar("Payload", Upload, PubSubMessage)
 
 log = logging.getLogger("zeroidle.functions")
 
@@ -70,9 +71,11 @@ def react(
     tools: Tools,
 ) -> None:
     """Parse, handle, log what became of it. What will never succeed is acknowledged; 503 asks for another delivery."""
-    with logs.labelled(event_id=event["id"]):
+    with logs.labelled(event_id=event["id"]), ExitStack() as labels:
         try:
-            log.info("%s: %s", handle.__name__, handle(tools, parse(event)))
+            payload = parse(event)
+            labels.enter_context(logs.labelled(job_id=payload.job_id))
+            log.info("%s: %s", handle.__name__, handle(tools, payload))
         except PermanentError as error:
             log.error("REJECTED: %s: %s", error.code, error.message)
         except ZeroidleError as error:

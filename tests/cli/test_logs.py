@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from localcloud.run.logs import LogWriter
+from localcloud.run.logs import LogFiles, LogWriter
 from tests.cli.conftest import Call
 from zeroidle_cli import cloudlog
-from zeroidle_cli.logfiles import LogFiles, as_line, job_of
+from zeroidle_cli.loglines import as_line, job_of
 
 
 def said(message: str, job_id: str = "") -> bytes:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from zeroidle.contracts.messages import Heartbeat, Limits, Result, WorkflowRun
 from zeroidle.contracts.records import Job, Reason, State
 from zeroidle.contracts.services import ErrorBody, ObjectRef, Stage
+from zeroidle.core import events
 from zeroidle.core import job as jobs
 
 NOW = 1_800_000_000.0
@@ -18,7 +19,7 @@ FAILURE = ErrorBody(code="INVALID_INPUT", message="no text column", hint="Name o
 RESULT = Result(bucket="output", prefix="in.txt/5", records=3)
 
 
-def submitted(**fields: Any) -> jobs.Submitted:
+def submitted(**fields: Any) -> events.Submitted:
     """A start of job-1."""
     run = WorkflowRun(workflow="pipeline", input=ObjectRef(bucket="input", name="in.txt", generation="5"))
     values: dict[str, Any] = {
@@ -30,31 +31,31 @@ def submitted(**fields: Any) -> jobs.Submitted:
         "usd_per_second": {"inference": 0.01},
         "at": NOW,
     }
-    return jobs.Submitted(**{**values, **fields})
+    return events.Submitted(**{**values, **fields})
 
 
-def stop_requested(at: float = NOW + 5) -> jobs.StopRequested:
+def stop_requested(at: float = NOW + 5) -> events.StopRequested:
     """A stop of job-1."""
-    return jobs.StopRequested("job-1", "me", "enough", at)
+    return events.StopRequested("job-1", "me", "enough", at)
 
 
 def a_job(state: State = State.RUNNING, **fields: Any) -> Job:
     """A job in `state`, as it gets there."""
     job = jobs.begin(submitted(limits=fields.pop("limits", LIMITS)))
     if state is not State.QUEUED:
-        job = jobs.advance(job, jobs.ExecutionAsked(1), NOW)
+        job = jobs.advance(job, events.ExecutionAsked(1), NOW)
     if state not in (State.QUEUED, State.PROVISIONING):
-        job = jobs.advance(job, jobs.Beat(a_beat()), NOW + 1)
+        job = jobs.advance(job, events.Beat(a_beat()), NOW + 1)
     match state:
         case State.STOPPING:
             job = jobs.advance(job, stop_requested(), NOW + 5)
         case State.SUCCEEDED:
-            job = jobs.advance(job, jobs.Beat(a_last_beat("SUCCEEDED")), NOW + 9)
+            job = jobs.advance(job, events.Beat(a_last_beat("SUCCEEDED")), NOW + 9)
         case State.FAILED:
-            job = jobs.advance(job, jobs.Beat(a_last_beat("FAILED")), NOW + 9)
+            job = jobs.advance(job, events.Beat(a_last_beat("FAILED")), NOW + 9)
         case State.STOPPED:
             job = jobs.advance(job, stop_requested(), NOW + 5)
-            job = jobs.advance(job, jobs.ExecutionCancelled(1, EXECUTION, NOW + 9), NOW + 9)
+            job = jobs.advance(job, events.ExecutionCancelled(1, EXECUTION, NOW + 9), NOW + 9)
     assert job.state is state
     return replace(job, **fields)
 
@@ -81,22 +82,22 @@ def a_last_beat(status: str, **fields: Any) -> Heartbeat:
     return a_beat(**{"seq": 1_000_000, "status": status, "sent_at": NOW + 20, **ends[status], **fields})
 
 
-def every_event(attempt: int = 1) -> list[jobs.Event]:
+def every_event(attempt: int = 1) -> list[events.Event]:
     """One of each."""
     return [
         submitted(),
         stop_requested(),
-        jobs.DeadlinePassed(),
-        jobs.StartRefused(attempt, Reason.START_REFUSED, FAILURE, NOW + 9),
-        jobs.ExecutionAsked(attempt),
-        jobs.ExecutionCreated(attempt, EXECUTION),
-        jobs.ExecutionClaimed(attempt, EXECUTION, NOW + 9),
-        jobs.Beat(a_beat(7, attempt=attempt)),
-        jobs.Beat(a_last_beat("SUCCEEDED", attempt=attempt)),
-        jobs.Beat(a_last_beat("FAILED", attempt=attempt)),
-        jobs.Beat(a_last_beat("STOPPED", attempt=attempt)),
-        jobs.ExecutionSucceeded(attempt, EXECUTION, RESULT, NOW + 9),
-        jobs.ExecutionFailed(attempt, EXECUTION, FAILURE, NOW + 9),
-        jobs.ExecutionCancelled(attempt, EXECUTION, NOW + 9),
-        jobs.AttemptClosed(attempt, NOW + 9),
+        events.DeadlinePassed(),
+        events.StartRefused(attempt, Reason.START_REFUSED, FAILURE, NOW + 9),
+        events.ExecutionAsked(attempt),
+        events.ExecutionCreated(attempt, EXECUTION),
+        events.ExecutionClaimed(attempt, EXECUTION, NOW + 9),
+        events.Beat(a_beat(7, attempt=attempt)),
+        events.Beat(a_last_beat("SUCCEEDED", attempt=attempt)),
+        events.Beat(a_last_beat("FAILED", attempt=attempt)),
+        events.Beat(a_last_beat("STOPPED", attempt=attempt)),
+        events.ExecutionSucceeded(attempt, EXECUTION, RESULT, NOW + 9),
+        events.ExecutionFailed(attempt, EXECUTION, FAILURE, NOW + 9),
+        events.ExecutionCancelled(attempt, EXECUTION, NOW + 9),
+        events.AttemptClosed(attempt, NOW + 9),
     ]

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tests.core.job_factories import EXECUTION, FAILURE, LIMITS, NOW, RESULT, a_job, stop_requested
 from zeroidle.contracts import codec
 from zeroidle.contracts.records import Job, State
+from zeroidle.core import events
 from zeroidle.core import job as jobs
 from zeroidle.core.converge import (
     BEAT_GRACE_S,
@@ -43,7 +44,7 @@ ASKED = replace(PROVISIONING, execution=EXECUTION)
 RUNNING, STOPPING = a_job(State.RUNNING), a_job(State.STOPPING)
 SUCCEEDED, FAILED, STOPPED = a_job(State.SUCCEEDED), a_job(State.FAILED), a_job(State.STOPPED)
 TOMBSTONE = jobs.begin(stop_requested())
-DEADLINE = Record(jobs.DeadlinePassed())
+DEADLINE = Record(events.DeadlinePassed())
 CANCEL = CancelExecution(EXECUTION)
 
 CASES: dict[str, tuple[Job, Observed, float, tuple[Action, ...]]] = {
@@ -80,13 +81,13 @@ CASES: dict[str, tuple[Job, Observed, float, tuple[Action, ...]]] = {
         ASKED,
         Observed(CLOSED, ACTIVE),
         LATE,
-        (CANCEL, Record(jobs.AttemptClosed(1, LATE))),
+        (CANCEL, Record(events.AttemptClosed(1, LATE))),
     ),
     "a claimed attempt runs, however late": (
         ASKED,
         Observed(OWNED, ACTIVE),
         LATE,
-        (Record(jobs.ExecutionClaimed(1, EXECUTION, LATE)),),
+        (Record(events.ExecutionClaimed(1, EXECUTION, LATE)),),
     ),
     "a running job is left alone": (RUNNING, Observed(OWNED, ACTIVE), NOW, ()),
     "unknown is not dead": (RUNNING, Observed(OWNED, UNKNOWN), NOW, ()),
@@ -101,7 +102,7 @@ CASES: dict[str, tuple[Job, Observed, float, tuple[Action, ...]]] = {
         RUNNING,
         Observed(OWNED, CANCELLED),
         NOW,
-        (Record(jobs.ExecutionCancelled(1, EXECUTION, NOW)),),
+        (Record(events.ExecutionCancelled(1, EXECUTION, NOW)),),
     ),
     "a job that runs too long is told to end": (RUNNING, Observed(OWNED, ACTIVE), LATE, (DEADLINE,)),
     "a job that runs too long unseen as well": (RUNNING, Observed(OWNED, UNKNOWN), LATE, (DEADLINE,)),
@@ -110,7 +111,7 @@ CASES: dict[str, tuple[Job, Observed, float, tuple[Action, ...]]] = {
         STOPPING,
         Observed(CLOSED),
         NOW,
-        (Record(jobs.AttemptClosed(1, NOW)),),
+        (Record(events.AttemptClosed(1, NOW)),),
     ),
     "a stop cancels what runs": (STOPPING, Observed(OWNED, ACTIVE), NOW, (CANCEL,)),
     "a stop cancels what may run": (STOPPING, Observed(OWNED, UNKNOWN), NOW, (CANCEL,)),
@@ -118,13 +119,13 @@ CASES: dict[str, tuple[Job, Observed, float, tuple[Action, ...]]] = {
         STOPPING,
         Observed(OWNED, CANCELLED),
         NOW,
-        (Record(jobs.ExecutionCancelled(1, EXECUTION, NOW)),),
+        (Record(events.ExecutionCancelled(1, EXECUTION, NOW)),),
     ),
     "a stop is done when the execution is gone": (
         STOPPING,
         Observed(OWNED, GONE),
         NOW,
-        (Record(jobs.ExecutionCancelled(1, EXECUTION, NOW)),),
+        (Record(events.ExecutionCancelled(1, EXECUTION, NOW)),),
     ),
     "a stop that nobody confirms ends the job, not the care": (
         STOPPING,
@@ -168,7 +169,7 @@ def test_the_plan(job: Job, observed: Observed, now: float, actions: tuple[Actio
     assert plan(job, observed, now) == actions
 
 
-def end(execution: ExecutionView) -> jobs.Event:
+def end(execution: ExecutionView) -> events.Event:
     (action,) = plan(RUNNING, Observed(OWNED, execution), NOW + BEAT_GRACE_S)
     assert isinstance(action, Record)
     return action.event
@@ -177,25 +178,25 @@ def end(execution: ExecutionView) -> jobs.Event:
 def test_an_execution_that_ended_without_a_beat_tells_its_result() -> None:
     event = end(view(ExecutionState.SUCCEEDED, result=codec.encode(RESULT).decode()))
 
-    assert event == jobs.ExecutionSucceeded(1, EXECUTION, RESULT, NOW)
+    assert event == events.ExecutionSucceeded(1, EXECUTION, RESULT, NOW)
 
 
 @pytest.mark.parametrize("result", ["", "null", '{"other": 1}'])
 def test_a_result_nobody_understands_is_none(result: str) -> None:
-    assert end(view(ExecutionState.SUCCEEDED, result=result)) == jobs.ExecutionSucceeded(1, EXECUTION, None, NOW)
+    assert end(view(ExecutionState.SUCCEEDED, result=result)) == events.ExecutionSucceeded(1, EXECUTION, None, NOW)
 
 
 def test_an_execution_that_failed_without_a_beat_tells_its_error() -> None:
     event = end(view(ExecutionState.FAILED, error=codec.encode(FAILURE).decode()))
 
-    assert event == jobs.ExecutionFailed(1, EXECUTION, FAILURE, NOW)
+    assert event == events.ExecutionFailed(1, EXECUTION, FAILURE, NOW)
 
 
 @pytest.mark.parametrize("error", ["", '"oops"', json.dumps({"message": "KeyError: x", "tags": ["KeyError"]})])
 def test_an_error_of_the_workflow_itself_is_quoted(error: str) -> None:
     event = end(view(ExecutionState.FAILED, error=error))
 
-    assert isinstance(event, jobs.ExecutionFailed)
+    assert isinstance(event, events.ExecutionFailed)
     assert event.failure.code == "WORKFLOW_ERROR"
     assert error in event.failure.message
 
@@ -204,7 +205,7 @@ def test_an_execution_that_failed_before_it_could_claim_tells_its_error() -> Non
     failed = view(ExecutionState.FAILED, error=codec.encode(FAILURE).decode())
 
     assert plan(ASKED, Observed(CLOSED, failed), NOW + BEAT_GRACE_S) == (
-        Record(jobs.ExecutionFailed(1, EXECUTION, FAILURE, NOW)),
+        Record(events.ExecutionFailed(1, EXECUTION, FAILURE, NOW)),
     )
 
 
@@ -215,5 +216,5 @@ def test_every_end_of_a_running_execution_changes_the_record() -> None:
 
 def test_a_deadline_planned_is_a_deadline_taken() -> None:
     for job in (QUEUED, RUNNING, STOPPING):
-        assert jobs.advance(job, jobs.DeadlinePassed(), LATE).state is not job.state
+        assert jobs.advance(job, events.DeadlinePassed(), LATE).state is not job.state
     assert LIMITS.max_runtime_s < LATE - NOW

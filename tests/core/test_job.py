@@ -23,6 +23,7 @@ from tests.core.job_factories import (
 from zeroidle.contracts.messages import Heartbeat, Limits
 from zeroidle.contracts.records import ExitClass, Job, Reason, State
 from zeroidle.contracts.services import ErrorBody, Stage
+from zeroidle.core import events
 from zeroidle.core import job as jobs
 from zeroidle.core.job import advance, begin
 
@@ -50,8 +51,8 @@ TABLE = {
 }
 
 
-def name_of(event: jobs.Event) -> str:
-    status = f" {event.heartbeat.status}" if isinstance(event, jobs.Beat) else ""
+def name_of(event: events.Event) -> str:
+    status = f" {event.heartbeat.status}" if isinstance(event, events.Beat) else ""
     return type(event).__name__ + status
 
 
@@ -65,7 +66,7 @@ CELLS = [
 
 @pytest.mark.parametrize(("state", "event", "expected"), CELLS)
 def test_every_event_in_every_state_leads_where_the_table_says(
-    state: State, event: jobs.Event, expected: State
+    state: State, event: events.Event, expected: State
 ) -> None:
     job = advance(a_job(state, limits=ONCE), event, LATE)
 
@@ -75,7 +76,7 @@ def test_every_event_in_every_state_leads_where_the_table_says(
 
 @pytest.mark.parametrize("state", [OK, NO, ST])
 @pytest.mark.parametrize("event", every_event(), ids=name_of)
-def test_a_terminal_job_absorbs_everything(state: State, event: jobs.Event) -> None:
+def test_a_terminal_job_absorbs_everything(state: State, event: events.Event) -> None:
     job = a_job(state)
 
     assert advance(job, event, LATE) is job
@@ -84,7 +85,7 @@ def test_a_terminal_job_absorbs_everything(state: State, event: jobs.Event) -> N
 @pytest.mark.parametrize("state", [Q, P, R, G])
 @pytest.mark.parametrize("attempt", [1, 3], ids=["older", "unknown"])
 @pytest.mark.parametrize("event", every_event()[3:], ids=name_of)
-def test_what_belongs_to_another_attempt_changes_nothing(state: State, event: jobs.Event, attempt: int) -> None:
+def test_what_belongs_to_another_attempt_changes_nothing(state: State, event: events.Event, attempt: int) -> None:
     job = a_job(state, attempt=attempt + 1 if attempt == 1 else 2)
     other = next(e for e in every_event(attempt)[3:] if name_of(e) == name_of(event))
 
@@ -93,7 +94,7 @@ def test_what_belongs_to_another_attempt_changes_nothing(state: State, event: jo
 
 @pytest.mark.parametrize("state", [Q, P, R, G])
 @pytest.mark.parametrize("event", every_event(), ids=name_of)
-def test_an_event_that_comes_twice_changes_nothing_more(state: State, event: jobs.Event) -> None:
+def test_an_event_that_comes_twice_changes_nothing_more(state: State, event: events.Event) -> None:
     once = advance(a_job(state), event, NOW + 30)
 
     assert advance(once, event, NOW + 30) == once
@@ -117,25 +118,25 @@ def test_beats_without_a_last_one_show_the_newest(order: list[int], again: list[
 
 @given(st.permutations(range(5)), st.lists(st.integers(0, 4), max_size=6))
 def test_a_stop_among_the_beats_of_a_job_that_ends_leaves_no_trace(order: list[int], again: list[int]) -> None:
-    events: list[jobs.Event] = [jobs.Beat(a_beat(seq)) for seq in (1, 2, 3)]
-    events += [jobs.Beat(a_last_beat("FAILED")), stop_requested()]
+    told: list[events.Event] = [events.Beat(a_beat(seq)) for seq in (1, 2, 3)]
+    told += [events.Beat(a_last_beat("FAILED")), stop_requested()]
 
-    assert played(order + again, events) == played([0, 1, 2, 3], events)
+    assert played(order + again, told) == played([0, 1, 2, 3], told)
 
 
 @given(st.permutations(range(4)), st.lists(st.integers(0, 3), max_size=6))
 def test_a_stop_among_beats_ends_the_same_in_any_order(order: list[int], again: list[int]) -> None:
-    events: list[jobs.Event] = [jobs.Beat(a_beat(seq)) for seq in (1, 2, 3)] + [stop_requested()]
+    told: list[events.Event] = [events.Beat(a_beat(seq)) for seq in (1, 2, 3)] + [stop_requested()]
 
     def ended(order: list[int]) -> Job:
-        return advance(played(order, events), jobs.ExecutionCancelled(1, EXECUTION, NOW + 40), NOW + 50)
+        return advance(played(order, told), events.ExecutionCancelled(1, EXECUTION, NOW + 40), NOW + 50)
 
     assert ended(order + again) == ended([0, 1, 2, 3])
     assert ended(order).state is ST
 
 
 @given(st.lists(st.sampled_from(every_event()), max_size=8))
-def test_a_stop_before_its_start_holds_whatever_follows(events: list[jobs.Event]) -> None:
+def test_a_stop_before_its_start_holds_whatever_follows(events: list[events.Event]) -> None:
     tombstone = begin(stop_requested())
     job = tombstone
     for event in events:
@@ -146,7 +147,7 @@ def test_a_stop_before_its_start_holds_whatever_follows(events: list[jobs.Event]
 
 
 @given(st.lists(st.sampled_from([*every_event(1), *every_event(2)]), max_size=12))
-def test_whatever_happens_a_job_has_a_deadline_until_it_has_an_end(events: list[jobs.Event]) -> None:
+def test_whatever_happens_a_job_has_a_deadline_until_it_has_an_end(events: list[events.Event]) -> None:
     job, seen = begin(submitted()), []
     for number, event in enumerate(events):
         job = advance(job, event, NOW + number)
@@ -159,7 +160,7 @@ def test_whatever_happens_a_job_has_a_deadline_until_it_has_an_end(events: list[
 
 
 def test_a_lost_attempt_goes_back_to_the_queue_with_its_story() -> None:
-    job = advance(a_job(R), jobs.ExecutionCancelled(1, EXECUTION, NOW + 40), NOW + 50)
+    job = advance(a_job(R), events.ExecutionCancelled(1, EXECUTION, NOW + 40), NOW + 50)
 
     assert (job.state, job.reason, job.attempt, job.interruptions_used) == (Q, Reason.EXECUTION_LOST, 2, 1)
     assert (job.execution, job.stages, job.started_at) == (None, [], None)
@@ -167,7 +168,7 @@ def test_a_lost_attempt_goes_back_to_the_queue_with_its_story() -> None:
 
 
 def test_an_attempt_lost_beyond_the_budget_fails_the_job() -> None:
-    job = advance(a_job(R, interruptions_used=1), jobs.ExecutionCancelled(1, EXECUTION, NOW + 40), NOW + 50)
+    job = advance(a_job(R, interruptions_used=1), events.ExecutionCancelled(1, EXECUTION, NOW + 40), NOW + 50)
 
     assert (job.state, job.reason, job.errors_used) == (NO, Reason.EXECUTION_LOST, 0)
     assert job.failure is not None
@@ -193,8 +194,8 @@ def test_only_failures_of_the_platform_are_tried_again() -> None:
     limits = Limits(max_runtime_s=3600, provision_timeout_s=300, max_errors=1, max_interruptions=0)
     job = a_job(R, limits=limits)
 
-    theirs = advance(job, jobs.Beat(a_last_beat("FAILED")), NOW + 30)
-    ours = advance(job, jobs.Beat(a_last_beat("FAILED", failure=replace(FAILURE, code="UNAVAILABLE"))), NOW + 30)
+    theirs = advance(job, events.Beat(a_last_beat("FAILED")), NOW + 30)
+    ours = advance(job, events.Beat(a_last_beat("FAILED", failure=replace(FAILURE, code="UNAVAILABLE"))), NOW + 30)
 
     assert theirs.state is NO
     assert (ours.state, ours.attempt, ours.errors_used) == (Q, 2, 1)
@@ -204,8 +205,8 @@ def test_a_job_that_runs_too_long_is_stopped_and_has_failed() -> None:
     running = a_job(R)
     assert running.deadline_at == NOW + 1 + LIMITS.max_runtime_s
 
-    stopping = advance(running, jobs.DeadlinePassed(), running.deadline_at)
-    ended = advance(stopping, jobs.ExecutionCancelled(1, EXECUTION, NOW + 4000), NOW + 4001)
+    stopping = advance(running, events.DeadlinePassed(), running.deadline_at)
+    ended = advance(stopping, events.ExecutionCancelled(1, EXECUTION, NOW + 4000), NOW + 4001)
 
     assert (stopping.state, stopping.reason) == (G, Reason.TIMEOUT)
     assert (ended.state, ended.reason, ended.finished_at) == (NO, Reason.TIMEOUT, NOW + 4000)
@@ -216,27 +217,27 @@ def test_a_job_that_runs_too_long_is_stopped_and_has_failed() -> None:
 def test_a_deadline_that_has_not_come_changes_nothing() -> None:
     job = a_job(R)
 
-    assert advance(job, jobs.DeadlinePassed(), NOW + 2) is job
+    assert advance(job, events.DeadlinePassed(), NOW + 2) is job
 
 
 def test_a_job_that_costs_too_much_is_stopped_and_has_failed() -> None:
     dear = a_beat(9, stages=[Stage(name="inference", started_at=NOW, busy_s=101.0)])
 
-    stopping = advance(a_job(R), jobs.Beat(dear), NOW + 9)
-    ended = advance(stopping, jobs.ExecutionCancelled(1, EXECUTION, NOW + 20), NOW + 21)
+    stopping = advance(a_job(R), events.Beat(dear), NOW + 9)
+    ended = advance(stopping, events.ExecutionCancelled(1, EXECUTION, NOW + 20), NOW + 21)
 
     assert stopping.cost_usd == pytest.approx(1.01)
     assert (ended.state, ended.reason) == (NO, Reason.BUDGET)
 
 
 def test_a_result_published_while_stopping_counts() -> None:
-    job = advance(a_job(G), jobs.Beat(a_last_beat("SUCCEEDED")), NOW + 30)
+    job = advance(a_job(G), events.Beat(a_last_beat("SUCCEEDED")), NOW + 30)
 
     assert (job.state, job.result, job.reason, job.stop) == (OK, RESULT, None, None)
 
 
 def test_times_are_those_of_the_sender() -> None:
-    job = advance(a_job(R), jobs.Beat(a_last_beat("SUCCEEDED")), LATE)
+    job = advance(a_job(R), events.Beat(a_last_beat("SUCCEEDED")), LATE)
 
     assert (job.created_at, job.started_at, job.finished_at) == (NOW, NOW + 1, NOW + 20)
 
@@ -245,8 +246,8 @@ def test_the_history_is_bounded() -> None:
     limits = Limits(max_runtime_s=3600, provision_timeout_s=300, max_errors=0, max_interruptions=100)
     job = begin(submitted(limits=limits))
     for number in range(1, 60):
-        job = advance(job, jobs.ExecutionAsked(number), NOW)
-        job = advance(job, jobs.AttemptClosed(number, NOW), NOW)
+        job = advance(job, events.ExecutionAsked(number), NOW)
+        job = advance(job, events.AttemptClosed(number, NOW), NOW)
 
     assert (job.attempt, len(job.history), job.history[-1].number) == (60, jobs.HISTORY, 59)
 
@@ -260,10 +261,10 @@ def test_every_reason_knows_what_follows_from_it(reason: Reason) -> None:
 
 
 def after(order: list[int], beats: list[Heartbeat]) -> Job:
-    return played(order, [jobs.Beat(beat) for beat in beats])
+    return played(order, [events.Beat(beat) for beat in beats])
 
 
-def played(order: list[int], events: list[jobs.Event]) -> Job:
+def played(order: list[int], events: list[events.Event]) -> Job:
     job = a_job(P)
     for index in order:
         job = advance(job, events[index], NOW + 30)

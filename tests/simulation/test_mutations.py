@@ -14,6 +14,7 @@ from tests.simulation.sim_world import Violation, World
 from zeroidle.contracts.records import Budget, Job, Reason, State
 from zeroidle.contracts.services import ObjectRef
 from zeroidle.core import converge as planning
+from zeroidle.core import events
 from zeroidle.core import job as jobs
 from zeroidle.core.converge import ExecutionState, ExecutionView, Observed, Record, RemoveMarker
 from zeroidle.errors import TemporaryError
@@ -51,7 +52,7 @@ def expect_violation(number: str) -> None:
 
 
 def test_asking_for_an_execution_before_writing_it_down(use: Callable[..., None]) -> None:
-    def submit(context: Context, event: jobs.Submitted, refusal: jobs.StartRefused | None = None) -> Outcome:
+    def submit(context: Context, event: events.Submitted, refusal: events.StartRefused | None = None) -> Outcome:
         converge._create(context, jobs.begin(event))
         return converge.submit(context, event, refusal)
 
@@ -61,7 +62,7 @@ def test_asking_for_an_execution_before_writing_it_down(use: Callable[..., None]
 
 
 def test_writing_the_marker_after_the_record(use: Callable[..., None]) -> None:
-    def submit(context: Context, event: jobs.Submitted, refusal: jobs.StartRefused | None = None) -> Outcome:
+    def submit(context: Context, event: events.Submitted, refusal: events.StartRefused | None = None) -> Outcome:
         context.jobs.create(jobs.begin(event))
         context.jobs.mark(event.job_id)
         return converge.submit(context, event, refusal)
@@ -72,9 +73,9 @@ def test_writing_the_marker_after_the_record(use: Callable[..., None]) -> None:
 
 
 def test_taking_messages_of_older_attempts(use: Callable[..., None]) -> None:
-    def advance(job: Job, event: jobs.Event, now: float) -> Job:
-        if isinstance(event, jobs.Beat):
-            event = jobs.Beat(replace(event.heartbeat, attempt=max(job.attempt, 1)))
+    def advance(job: Job, event: events.Event, now: float) -> Job:
+        if isinstance(event, events.Beat):
+            event = events.Beat(replace(event.heartbeat, attempt=max(job.attempt, 1)))
         return real_advance(job, event, now)
 
     use("advance", advance, converge)
@@ -102,7 +103,7 @@ def test_giving_an_attempt_up_without_closing_it(use: Callable[..., None]) -> No
 
     def provisioning(job: Job, observed: Observed, now: float) -> Any:
         if observed.claim is None and planning._is_late(job, now):
-            return (Record(jobs.AttemptClosed(job.attempt, now)),)
+            return (Record(events.AttemptClosed(job.attempt, now)),)
         return real(job, observed, now)
 
     use("_provisioning", provisioning, planning)
@@ -111,8 +112,8 @@ def test_giving_an_attempt_up_without_closing_it(use: Callable[..., None]) -> No
 
 
 def test_changing_a_job_that_has_ended(use: Callable[..., None]) -> None:
-    def advance(job: Job, event: jobs.Event, now: float) -> Job:
-        late = isinstance(event, jobs.Beat) and event.attempt == job.attempt
+    def advance(job: Job, event: events.Event, now: float) -> Job:
+        late = isinstance(event, events.Beat) and event.attempt == job.attempt
         if job.state.is_terminal and late and job.limits is not None:
             return real_advance(replace(job, state=State.RUNNING, last_beat=None), event, now)
         return real_advance(job, event, now)

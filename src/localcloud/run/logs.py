@@ -10,11 +10,14 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
+
+Entry = dict[str, Any]
 
 MAX_FILE_BYTES = 10 * 2**20  # then the file is renamed, replacing the one renamed before
 MAX_LINE_BYTES = 256 * 2**10  # of an entry in Cloud Logging: https://cloud.google.com/logging/quotas
@@ -63,33 +66,50 @@ class LogWriter:
             self.path.replace(_rotated(self.path))
 
 
-def read(state: Path, service: str | None = None, since: datetime | None = None) -> Iterator[dict[str, Any]]:
-    """The entries under a state directory, of one service or of all, oldest first, at or after `since` (aware)."""
-    pattern = "*" if service is None else service
-    names = {path.name.split(".")[0] for path in (state / "logs").glob("*.jsonl")}
-    files = [_entries(state / "logs" / f"{name}.jsonl") for name in sorted(names) if pattern in ("*", name)]
-    start = "" if since is None else since.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    for entry in heapq.merge(*files, key=lambda entry: str(entry["time"])):
-        if entry["time"] >= start:
-            yield entry
+@dataclass
+class LogFiles:
+    """The logs of one service or of all. Remembers how far it has read each file, nothing else."""
 
+    state: Path
+    service: str | None = None
+    _read: dict[int, int] = field(default_factory=dict)  # inode -> bytes; renaming keeps the inode
 
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    for file in (_rotated(path), path):
-        if not file.exists():
-            continue
-        with file.open("rb") as lines:
-            for line in lines:
-                entry = _json_object(line)
-                if entry is not None and "time" in entry:  # the last line may be half written
-                    yield entry
+    def new(self) -> Iterator[Entry]:
+        """What was written since the last call, oldest first as far as it is there by now. Read it to the end."""
+        services = {path.name.split(".")[0] for path in (self.state / "logs").glob("*.jsonl")}
+        wanted = sorted(name for name in services if self.service in (None, name))
+        return heapq.merge(*(self._new_of(name) for name in wanted), key=lambda entry: str(entry["time"]))
+
+    def _new_of(self, service: str) -> Iterator[Entry]:
+        path = self.state / "logs" / f"{service}.jsonl"
+        for part in (_rotated(path), path):
+            try:
+                file = part.open("rb")
+            except FileNotFoundError:
+                continue
+            with file:
+                yield from self._new_in(file)
+
+    def _new_in(self, file: BinaryIO) -> Iterator[Entry]:
+        status = os.fstat(file.fileno())
+        inode = status.st_ino
+        if self._read.get(inode, 0) > status.st_size:
+            del self._read[inode]  # of a file that is gone, given to this one
+        file.seek(self._read.get(inode, 0))
+        for line in file:
+            if not line.endswith(b"\n"):
+                return  # still being written
+            self._read[inode] = self._read.get(inode, 0) + len(line)
+            entry = _json_object(line)
+            if entry is not None and "time" in entry:
+                yield entry
 
 
 def _rotated(path: Path) -> Path:
     return path.with_suffix(".1.jsonl")
 
 
-def _json_object(line: bytes) -> dict[str, Any] | None:
+def _json_object(line: bytes) -> Entry | None:
     if not line.lstrip().startswith(b"{"):
         return None
     try:

@@ -249,7 +249,7 @@ class Service:
         self._may_start_at = self._clock.time() + backoff
         self._last_failure = f"An instance of {self.spec.name} {reason}."
         tail = "\n".join(instance.last_lines) or "(nothing)"
-        log.error("instance %s %s; the end of its stderr:\n%s", instance.name, reason, tail)
+        log.error("instance %s %s; its log tells more", instance.name, reason)
         self._log.entry(instance.name, {"severity": "ERROR", "message": f"instance {reason}", "stderr": tail})
         if not any(other.phase in _LIVE for other in self.instances):
             self._refuse_waiting(self._last_failure)

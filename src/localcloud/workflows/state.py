@@ -330,7 +330,7 @@ class Workflows:
             live.journal.drop()
             live.callbacks.drop()
         reason = f": {ended.error.context}" if ended.error else ""
-        log.info("execution %s ended as %s%s", ended.name, ended.state, reason)
+        log.info("execution %s ended as %s%s", ended.name, ended.state, reason, extra={"execution": ended.name})
         return ended
 
     def _revision(self, execution: Execution) -> Workflow:

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta as Bounds
 from msgspec import field
 
-from zeroidle.contracts import codec
+from zeroidle.contracts import codec, names
 from zeroidle.contracts.services import BucketName, ObjectName, ObjectRef
 from zeroidle.errors import InvalidMessage, printable
 
@@ -40,6 +40,11 @@ class Upload:
     metadata: Mapping[str, str]
     created: float
 
+    @property
+    def job_id(self) -> str:
+        """The job this makes, unless it is nobody's."""
+        return names.job_id_for_upload(self.ref.bucket, self.ref.name, self.ref.generation or "")
+
 
 @dataclass(frozen=True, slots=True)
 class PubSubMessage:
@@ -49,6 +54,11 @@ class PubSubMessage:
     attributes: Mapping[str, str]
     message_id: str
     publish_time: float
+
+    @property
+    def job_id(self) -> str:
+        """The job it is about, as far as its attributes say."""
+        return self.attributes.get("job_id", "")
 
 
 class _StorageObject(msgspec.Struct, frozen=True, rename="camel"):

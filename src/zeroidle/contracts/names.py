@@ -3,10 +3,9 @@
 ledger bucket   jobs/<job_id>.json                  the record
                 active/<shard>/<job_id>             marker: this job may need looking after
                 claims/<job_id>-a<attempt>          who runs the attempt
-claims/<job_id>-result              which staged files are the result
-                claims/<job_id>-result              which files are the result
+                claims/<job_id>-result              which staged files are the result
                 meta/<job_id>/<message_id>.json     one report each
-work bucket     jobs/<job_id>/a<attempt>/...        shards and predictions of an attempt
+work bucket     jobs/<job_id>/a<attempt>/...        shards, predictions and staged results of an attempt
 output bucket   <name>/<generation>/...             the result of an upload
 """
 

@@ -16,8 +16,8 @@ from zeroidle.contracts import codec
 from zeroidle.contracts.messages import Result
 from zeroidle.contracts.records import Job, State
 from zeroidle.contracts.services import ErrorBody
-from zeroidle.core import job as jobs
-from zeroidle.core.job import Event
+from zeroidle.core import events
+from zeroidle.core.events import Event
 from zeroidle.errors import InvalidMessage, printable
 
 # An execution sends its last beat, then ends. Its beat says more than its end, so it gets this long to arrive.
@@ -125,7 +125,7 @@ def plan(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
 
 def _queued(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
     if _is_late(job, now):
-        return (Record(jobs.DeadlinePassed()),)
+        return (Record(events.DeadlinePassed()),)
     previous = observed.previous
     if previous is not None and previous.state is ExecutionState.UNKNOWN:
         return ()
@@ -139,10 +139,10 @@ def _provisioning(job: Job, observed: Observed, now: float) -> tuple[Action, ...
             return (CloseAttempt(job.attempt),)
         return (StartExecution(job.attempt),) if job.execution is None else ()
     if claim.execution is not None:
-        return (Record(jobs.ExecutionClaimed(job.attempt, claim.execution, now)),)
+        return (Record(events.ExecutionClaimed(job.attempt, claim.execution, now)),)
     if view is not None and view.state is ExecutionState.FAILED:
         return (Record(_end_of(job, view, now)),)  # it failed before it could claim: its error says more
-    return (*_cancel(observed.execution), Record(jobs.AttemptClosed(job.attempt, now)))
+    return (*_cancel(observed.execution), Record(events.AttemptClosed(job.attempt, now)))
 
 
 def _running(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -150,7 +150,7 @@ def _running(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
     # One that cannot be found has not said how it ended; then only the deadline ends the job.
     if view is not None and view.has_ended and view.state is not ExecutionState.GONE:
         return () if _may_still_beat(view, now) else (Record(_end_of(job, view, now)),)
-    return (Record(jobs.DeadlinePassed()),) if _is_late(job, now) else ()
+    return (Record(events.DeadlinePassed()),) if _is_late(job, now) else ()
 
 
 def _stopping(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -158,10 +158,10 @@ def _stopping(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
     if claim is None:
         return (CloseAttempt(job.attempt),)
     if claim.execution is None:
-        return (*_cancel(observed.execution), Record(jobs.AttemptClosed(job.attempt, now)))
+        return (*_cancel(observed.execution), Record(events.AttemptClosed(job.attempt, now)))
     if view is not None and view.has_ended:
         return () if _may_still_beat(view, now) else (Record(_end_of(job, view, now)),)
-    late: tuple[Action, ...] = (Record(jobs.DeadlinePassed()),) if _is_late(job, now) else ()
+    late: tuple[Action, ...] = (Record(events.DeadlinePassed()),) if _is_late(job, now) else ()
     return (CancelExecution(claim.execution), *late)
 
 
@@ -204,11 +204,11 @@ def _end_of(job: Job, view: ExecutionView, now: float) -> Event:
     at = now if view.ended_at is None else view.ended_at
     match view.state:
         case ExecutionState.SUCCEEDED:
-            return jobs.ExecutionSucceeded(job.attempt, view.name, _result(view.result), at)
+            return events.ExecutionSucceeded(job.attempt, view.name, _result(view.result), at)
         case ExecutionState.FAILED:
-            return jobs.ExecutionFailed(job.attempt, view.name, _failure(view.error), at)
+            return events.ExecutionFailed(job.attempt, view.name, _failure(view.error), at)
         case ExecutionState.CANCELLED | ExecutionState.GONE:
-            return jobs.ExecutionCancelled(job.attempt, view.name, at)
+            return events.ExecutionCancelled(job.attempt, view.name, at)
         case ExecutionState.ACTIVE | ExecutionState.UNKNOWN:
             raise ValueError(f"{view.name} has not ended")
         case _:

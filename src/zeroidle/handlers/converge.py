@@ -11,8 +11,7 @@ import logging
 from zeroidle.contracts import codec, names
 from zeroidle.contracts.records import Job, Reason, State
 from zeroidle.contracts.services import ErrorBody
-from zeroidle.core import job as jobs
-from zeroidle.core import pipeline
+from zeroidle.core import events, pipeline
 from zeroidle.core.converge import (
     Action,
     CancelExecution,
@@ -26,7 +25,8 @@ from zeroidle.core.converge import (
     WriteError,
     plan,
 )
-from zeroidle.core.job import Event, StartRefused, Submitted, advance, begin
+from zeroidle.core.events import Event, StartRefused, Submitted
+from zeroidle.core.job import advance, begin
 from zeroidle.errors import Conflict, PermanentError, TemporaryError, ZeroidleError
 from zeroidle.handlers.context import Context, Outcome
 from zeroidle.ports import ABSENT, Stored
@@ -44,7 +44,7 @@ def submit(context: Context, event: Submitted, refusal: StartRefused | None = No
     context.jobs.mark(event.job_id)
     # One write, not two: storage takes about one a second of the same object.
     # https://cloud.google.com/storage/quotas#objects
-    first = refusal or jobs.ExecutionAsked(attempt=1)
+    first = refusal or events.ExecutionAsked(attempt=1)
     job = advance(begin(event), first, context.clock.now())
     try:
         stored = context.jobs.create(job)
@@ -149,7 +149,7 @@ def _apply(context: Context, stored: Stored, action: Action) -> bool:
 def _start(context: Context, stored: Stored) -> bool:
     """Write down that the attempt is asked for, ask, write down what came of it."""
     attempt, was_queued = stored.job.attempt, stored.job.state is State.QUEUED
-    stored, changed = record(context, stored, jobs.ExecutionAsked(attempt))
+    stored, changed = record(context, stored, events.ExecutionAsked(attempt))
     if stored.job.attempt != attempt or stored.job.state is not State.PROVISIONING:
         return True
     if was_queued and not changed:
@@ -160,7 +160,7 @@ def _start(context: Context, stored: Stored) -> bool:
         failure = ErrorBody(code=error.code, message=error.message, hint=error.hint, details=error.details)
         record(context, stored, StartRefused(attempt, Reason.START_REFUSED, failure, context.clock.now()))
         return True
-    record(context, stored, jobs.ExecutionCreated(attempt, execution))
+    record(context, stored, events.ExecutionCreated(attempt, execution))
     return False
 
 

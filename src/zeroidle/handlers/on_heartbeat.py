@@ -6,7 +6,7 @@ from zeroidle.contracts import codec
 from zeroidle.contracts.events import PubSubMessage
 from zeroidle.contracts.messages import Heartbeat
 from zeroidle.contracts.records import State
-from zeroidle.core.job import Beat
+from zeroidle.core.events import Beat
 from zeroidle.errors import PermanentError
 from zeroidle.handlers.context import Context, Outcome
 from zeroidle.handlers.converge import converge, record, require_owner

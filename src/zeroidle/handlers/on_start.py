@@ -9,7 +9,7 @@ from zeroidle.contracts.events import PubSubMessage
 from zeroidle.contracts.messages import Start
 from zeroidle.contracts.records import Reason
 from zeroidle.contracts.services import ErrorBody
-from zeroidle.core.job import StartRefused, Submitted
+from zeroidle.core.events import StartRefused, Submitted
 from zeroidle.errors import MissingObject, PermanentError, printable
 from zeroidle.handlers.context import Context, Outcome
 from zeroidle.handlers.converge import submit

@@ -5,7 +5,8 @@ from __future__ import annotations
 from zeroidle.contracts import codec
 from zeroidle.contracts.events import PubSubMessage
 from zeroidle.contracts.messages import Stop
-from zeroidle.core.job import StopRequested, begin
+from zeroidle.core.events import StopRequested
+from zeroidle.core.job import begin
 from zeroidle.errors import Conflict, TemporaryError
 from zeroidle.handlers.context import Context, Outcome
 from zeroidle.handlers.converge import converge, record, require_owner

@@ -14,12 +14,12 @@ from typing import Literal
 
 import msgspec
 
-from zeroidle.contracts import codec, names
+from zeroidle.contracts import codec
 from zeroidle.contracts.events import Upload
 from zeroidle.contracts.messages import UserId, WorkflowRun
 from zeroidle.contracts.records import Reason
 from zeroidle.contracts.services import ErrorBody, InputOptions, ModelRef
-from zeroidle.core.job import StartRefused, Submitted
+from zeroidle.core.events import StartRefused, Submitted
 from zeroidle.errors import InvalidMessage, PermanentError
 from zeroidle.handlers.context import Context, Outcome
 from zeroidle.handlers.converge import submit
@@ -51,7 +51,6 @@ def on_upload(context: Context, upload: Upload) -> Outcome:
     if upload.ref.bucket != context.deployment.input_bucket:
         expected = context.deployment.input_bucket
         raise PermanentError(f"an upload to bucket {upload.ref.bucket!r}; jobs are made of uploads to {expected!r}")
-    job_id = names.job_id_for_upload(upload.ref.bucket, upload.ref.name, upload.ref.generation or "")
     try:
         wishes, model = _wishes(upload.metadata)
         refusal = None
@@ -59,7 +58,7 @@ def on_upload(context: Context, upload: Upload) -> Outcome:
         wishes, model = _Wishes(), None
         failure = ErrorBody(code=error.code, message=error.message, hint="Correct the metadata and upload it again.")
         refusal = StartRefused(1, Reason.USER_ERROR, failure, upload.created)
-    return submit(context, _submitted(context, upload, job_id, wishes, model), refusal)
+    return submit(context, _submitted(context, upload, wishes, model), refusal)
 
 
 def _is_nobodys(upload: Upload, ignore_prefix: str | None) -> bool:
@@ -79,7 +78,7 @@ def _wishes(metadata: Mapping[str, str]) -> tuple[_Wishes, ModelRef | None]:
         raise InvalidMessage(f"object metadata: field zeroidle-model: {error.message}") from error
 
 
-def _submitted(context: Context, upload: Upload, job_id: str, wishes: _Wishes, model: ModelRef | None) -> Submitted:
+def _submitted(context: Context, upload: Upload, wishes: _Wishes, model: ModelRef | None) -> Submitted:
     options = InputOptions(
         text_field=wishes.text_field,
         id_field=wishes.id_field,
@@ -88,7 +87,7 @@ def _submitted(context: Context, upload: Upload, job_id: str, wishes: _Wishes, m
     )
     workflow = context.deployment.upload_workflow
     return Submitted(
-        job_id=job_id,
+        job_id=upload.job_id,
         user_id=wishes.user,
         run=WorkflowRun(workflow=workflow, input=upload.ref, model=model, options=options),
         limits=context.deployment.limits,

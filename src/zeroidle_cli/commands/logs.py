@@ -12,9 +12,10 @@ from typing import Annotated
 
 import typer
 
+from localcloud.run.logs import Entry, LogFiles
 from zeroidle.errors import PermanentError
 from zeroidle_cli import ledger, project
-from zeroidle_cli.logfiles import Entry, LogFiles, as_line, job_of
+from zeroidle_cli.loglines import as_line, job_of
 from zeroidle_cli.options import JsonOption, StateOption
 from zeroidle_cli.output import err, escape
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import textwrap
 
 import pytest
 
+from localcloud.run.logs import LogFiles
 from tests.localcloud.run.run_bench import until
 
 
@@ -141,12 +141,11 @@ def test_deploying_the_same_again_changes_nothing(bench):
     assert bench.get("/").json()["pid"] == pid
 
 
-def test_an_instance_that_does_not_start_is_a_503_and_tried_again_after_a_while(bench, caplog):
+def test_an_instance_that_does_not_start_is_a_503_and_tried_again_after_a_while(bench):
     bench.deploy(script="import sys; sys.exit('no model: weights.safetensors')")
 
-    with caplog.at_level(logging.ERROR):
-        failed = bench.get("/")
-        at_once = bench.get("/")
+    failed = bench.get("/")
+    at_once = bench.get("/")
     attempts = len(bench.run.events)
     bench.clock.advance(seconds=1)
     bench.get("/")
@@ -155,7 +154,8 @@ def test_an_instance_that_does_not_start_is_a_503_and_tried_again_after_a_while(
     assert failed.headers["retry-after"] == "1"
     assert "ended with exit code 1 before it was ready" in failed.json()["error"]["message"]
     assert "echo.jsonl" in failed.json()["error"]["hint"]
-    assert "no model: weights.safetensors" in caplog.text
+    system = [entry["entry"] for entry in LogFiles(bench.context.store.directory).new() if entry["stream"] == "system"]
+    assert any("no model: weights.safetensors" in entry.get("stderr", "") for entry in system)
     assert attempts == 1
     assert len(bench.run.events) == 2
 
