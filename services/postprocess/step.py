@@ -65,6 +65,13 @@ def _build(
             code="INCOMPLETE",
             hint="Run the job again; a shard was lost or changed while the job ran.",
         )
+    models = sorted({told.model for told in metadata})
+    if len(models) > 1:
+        raise PermanentError(
+            f"the model changed while the job ran: {', '.join(models)}",
+            code="MIXED_MODELS",
+            hint="Run the job again; name@version keeps to one version.",
+        )
     result = summary.build(request, manifest, metadata, tally, started=started, now=now())
     rejected = _first_rejected(request, objects, manifest)
     page, text = folder / "report.html", folder / "summary.json"

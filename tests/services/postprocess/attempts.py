@@ -10,6 +10,7 @@ from zeroidle.contracts.services import Folder, InputOptions, ObjectRef, Postpro
 
 JOB, JOBS, WORK, OUTPUT = "u-abc", "jobs-bucket", "work-bucket", "output-bucket"
 PER_SHARD = 120
+MODEL = "sentiment-minilm@1"
 TEXTS = [f"Sentence number {n} is {'lovely' if n % 3 else 'awful'}." for n in range(300)]
 
 
@@ -35,7 +36,7 @@ def put_record(store: MemoryObjects, attempt: int, state: str = "RUNNING") -> No
 
 
 def fill(
-    store: MemoryObjects, attempt: int, *, rejected: int = 2, per_shard: int = 120, score_shift: float = 0.0
+    store: MemoryObjects, attempt: int, *, rejected: int = 2, score_shift: float = 0.0, last_model: str = MODEL
 ) -> None:
     """Write record, manifest, shards, predictions and rejected records of one attempt."""
     put_record(store, attempt)
@@ -43,7 +44,8 @@ def fill(
     pieces = [list(range(start, min(start + PER_SHARD, len(TEXTS)))) for start in range(0, len(TEXTS), PER_SHARD)]
     for index, rows in enumerate(pieces):
         store.write(request.work.child(shards.shard_name(index)), _ipc(_inputs(rows)))
-        store.write(request.work.child(shards.predictions_name(index)), _ipc(_predictions(rows, score_shift)))
+        predictions = _predictions(rows, score_shift, last_model if rows is pieces[-1] else MODEL)
+        store.write(request.work.child(shards.predictions_name(index)), _ipc(predictions))
     lines = [
         shards.Rejected(line=400 + n, code="BAD_JSON", message="not JSON", excerpt="<b>{oops") for n in range(rejected)
     ]
@@ -78,7 +80,7 @@ def _inputs(rows: list[int]) -> pa.Table:
     )
 
 
-def _predictions(rows: list[int], shift: float) -> pa.Table:
+def _predictions(rows: list[int], shift: float, model: str) -> pa.Table:
     positive = [min(0.999, 0.55 + n % 40 / 100 + shift) if n % 3 else 0.2 for n in rows]
     table = pa.table(
         {
@@ -93,7 +95,7 @@ def _predictions(rows: list[int], shift: float) -> pa.Table:
     told = shards.PredictionMetadata(
         task="text-classification",
         labels=["negative", "positive"],
-        model="sentiment-minilm@1",
+        model=model,
         model_sha256="ab" * 32,
         device="cpu",
         dtype="float32",

@@ -167,6 +167,17 @@ def test_predictions_of_other_records_are_refused(objects: MemoryObjects) -> Non
         step.postprocess(a_request(1), objects, now)
 
 
+def test_shards_predicted_by_different_models_are_no_result() -> None:
+    objects = MemoryObjects()
+    attempts.fill(objects, attempt=1, last_model="sentiment-minilm@2")
+
+    with pytest.raises(PermanentError, match=r"sentiment-minilm@1, sentiment-minilm@2") as caught:
+        step.postprocess(a_request(1), objects, now)
+
+    assert caught.value.code == "MIXED_MODELS"
+    assert published(objects) == {}
+
+
 def test_a_result_without_rejected_records_has_no_rejected_file() -> None:
     objects = MemoryObjects()
     attempts.fill(objects, attempt=1, rejected=0)
