@@ -60,6 +60,21 @@ class TestEveryMessage:
         with pytest.raises(InvalidMessage):
             codec.decode(data, kind)
 
+    @pytest.mark.parametrize(
+        "value",
+        [
+            pytest.param("[" * 100_000, id="deep"),
+            pytest.param("1e400", id="float out of range"),
+            pytest.param("9" * 5000, id="integer out of range"),
+            pytest.param('"\\ud800"', id="half a character"),
+        ],
+    )
+    def test_refuses_json_that_no_value_holds(self, kind: type[Any], body: dict[str, Any], value: str) -> None:
+        text = json.dumps({**body, "schema": "HERE"}).replace('"HERE"', value)
+
+        with pytest.raises(InvalidMessage):
+            codec.decode(text, kind)
+
 
 @pytest.mark.parametrize(
     ("kind", "body", "complaint"),
@@ -86,6 +101,11 @@ class TestEveryMessage:
 def test_a_field_that_is_wrong_is_named(kind: type[Any], body: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InvalidMessage, match=complaint):
         codec.decode(json.dumps(body), kind)
+
+
+def test_a_wrong_field_is_named_beside_text_that_is_no_unicode() -> None:
+    with pytest.raises(InvalidMessage, match="field job_id"):
+        codec.convert({**STOP, "user_id": "\ud800", "job_id": 5}, Stop)
 
 
 def test_a_beat_of_the_workflow_is_understood() -> None:

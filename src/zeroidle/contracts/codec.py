@@ -28,9 +28,11 @@ def decode(data: bytes | str, kind: type[T], *, what: str = "message") -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
-        raise InvalidMessage(f"{what}: {_explain(str(error), data)}") from error
+        raise InvalidMessage(f"{what}: {_explain(str(error), _value(data))}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidMessage(f"{what} is not JSON: {printable(str(error))}") from error
+    except RecursionError as error:
+        raise InvalidMessage(f"{what} is nested too deeply") from error
 
 
 def convert(value: Any, kind: type[T], *, what: str = "message", strict: bool = True) -> T:
@@ -38,7 +40,7 @@ def convert(value: Any, kind: type[T], *, what: str = "message", strict: bool = 
     try:
         return msgspec.convert(value, type=kind, strict=strict)
     except msgspec.ValidationError as error:
-        raise InvalidMessage(f"{what}: {_explain(str(error), msgspec.json.encode(value))}") from error
+        raise InvalidMessage(f"{what}: {_explain(str(error), value)}") from error
 
 
 def encode(value: Any) -> bytes:
@@ -46,14 +48,22 @@ def encode(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
-def _explain(error: str, data: bytes | str) -> str:
-    """msgspec's sentence with the field in front and the offending value behind."""
+def _value(data: bytes | str) -> Any:
+    """What broke its contract, as plain values; None where it holds something that none can be, such as 1e400."""
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _explain(error: str, value: Any) -> str:
+    """msgspec's sentence with the field in front and the offending part of `value` behind."""
     match = _PATH.match(error)
     path = (match and match["path"]) or "$"
     problem = (match and match["problem"]) or error
-    found = _value_at(msgspec.json.decode(data), path)
-    value = "" if isinstance(found, dict | list) else f" (it is {printable(found)!r})"
-    return f"field {path[2:] or '(the whole)'}: {problem[0].lower()}{problem[1:]}{value}"
+    found = _value_at(value, path)
+    told = "" if value is None or isinstance(found, dict | list) else f" (it is {printable(found)!r})"
+    return f"field {path[2:] or '(the whole)'}: {problem[0].lower()}{problem[1:]}{told}"
 
 
 def _value_at(value: Any, path: str) -> Any:
