@@ -243,12 +243,10 @@ def burst(cloud: Cloud, files: int) -> Figures:
     uploaded = time.monotonic() - started
     done = [cloud.wait(job_id, poll_s=0.2) for job_id in jobs]
     took = time.monotonic() - started
-    work = sum(stage.busy_s or 0 for job in done for stage in job.stages)
     table = Figures(f"{files:,} files at once")
     table.rows = [
         {"": "files per second, upload to result", "value": files / took},
         {"": "files per second, upload alone (the client's ceiling)", "value": files / uploaded},
-        {"": "share of the time that is the services' own work, over all instances", "value": f"{work / took:.0%}"},
         {"": "lost", "value": files - len(done)},
         {"": "peak memory of the local cloud, MB", "value": cloud.peak_memory_mb()},
     ]
