@@ -78,9 +78,9 @@ class Service:
         message = codec.decode(await read_body(request), InferRequest, what="request")
         gone = Event()
         check = partial(_check, gone, time.monotonic() + self.settings.shard_deadline_s)
-        with logs.labelled(job_id=message.job_id, attempt=message.attempt):
-            work = partial(anyio.to_thread.run_sync, self._infer, message, check, limiter=self.shards.threads)
-            return await _answer(request, work, gone)
+        logs.label(job_id=message.job_id, attempt=message.attempt)
+        work = partial(anyio.to_thread.run_sync, self._infer, message, check, limiter=self.shards.threads)
+        return await _answer(request, work, gone)
 
     async def predict(self, request: Request) -> Response:
         """POST /v1/predict."""
@@ -225,25 +225,22 @@ async def _answer(request: Request, work: Callable[[], Awaitable[object]], gone:
 
 async def _while_wanted(request: Request, work: Callable[[], Awaitable[T]], gone: Event | None) -> T:
     """What `work` returns or raises; raises CallerGone when the caller went first."""
-    working = asyncio.ensure_future(work())
+    # A scope, not a task to cancel: it lets a thread end before what the thread uses is taken away.
+    with anyio.CancelScope() as wanted:
 
-    async def watch() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        if gone:
-            gone.set()
-        working.cancel()
+        async def watch() -> None:
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            if gone:
+                gone.set()
+            wanted.cancel()
 
-    watching = asyncio.create_task(watch())
-    try:
-        return await working
-    except asyncio.CancelledError as error:
-        if watching.done():
-            raise CallerGone("the caller is gone") from error
-        working.cancel()  # we are being cancelled ourselves
-        raise
-    finally:
-        watching.cancel()
+        watching = asyncio.create_task(watch())
+        try:
+            return await work()
+        finally:
+            watching.cancel()
+    raise CallerGone("the caller is gone")
 
 
 def _check(gone: Event, deadline: float) -> None:

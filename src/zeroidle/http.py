@@ -5,6 +5,7 @@ A service is a Starlette application of `json_route`s; its work runs in threads,
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -16,9 +17,11 @@ import anyio.to_thread
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from zeroidle import logs
 from zeroidle.contracts import codec
@@ -38,10 +41,10 @@ def json_route(path: str, kind: type[Any], work: Callable[[Any], Any]) -> Route:
     async def endpoint(request: Request) -> Response:
         body = await read_body(request)
         message = codec.decode(body, kind, what="request")
-        with logs.labelled(job_id=getattr(message, "job_id", ""), attempt=getattr(message, "attempt", "")):
-            started = time.monotonic()
-            result = await anyio.to_thread.run_sync(work, message)
-            log.info("%s took %.3f s", path, time.monotonic() - started)
+        logs.label(job_id=getattr(message, "job_id", ""), attempt=getattr(message, "attempt", ""))
+        started = time.monotonic()
+        result = await anyio.to_thread.run_sync(work, message)
+        log.info("%s took %.3f s", path, time.monotonic() - started)
         return Response(codec.encode(result), media_type="application/json")
 
     return Route(path, endpoint, methods=["POST"])
@@ -81,9 +84,34 @@ def application(
 
     return Starlette(
         routes=[*routes, Route(LIVE_PATH, live), Route(READY_PATH, ready)],
+        middleware=[Middleware(Ending)],
         exception_handlers={ZeroidleError: _known, HTTPException: _http, Exception: _unknown},
         lifespan=lifespan,
     )
+
+
+class Ending:
+    """Answers 503 where the server gives a request up to shut down; its own answer, 500, would never be retried."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        is_answered = False
+
+        async def noted(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noted)
+        except asyncio.CancelledError:
+            if scope["type"] != "http" or is_answered:
+                raise
+            log.warning("given up at %s: the instance is shutting down", scope["path"])
+            await _unavailable(TemporaryError("the instance is shutting down"))(scope, receive, send)
 
 
 def serve(factory: Callable[[], Starlette], *, port: str | None = None) -> None:
@@ -116,9 +144,13 @@ async def _known(_: Request, error: Exception) -> Response:
         case Conflict():
             return error_response(error, 409)
         case TemporaryError():
-            return error_response(error, 503, {"Retry-After": str(max(1, round(error.retry_after_s)))})
+            return _unavailable(error)
         case _:
             return error_response(error, 500)
+
+
+def _unavailable(error: TemporaryError) -> Response:
+    return error_response(error, 503, {"Retry-After": str(max(1, round(error.retry_after_s)))})
 
 
 async def _http(_: Request, error: Exception) -> Response:

@@ -23,11 +23,17 @@ _labels: ContextVar[dict[str, str] | None] = ContextVar("labels", default=None)
 @contextmanager
 def labelled(**labels: object) -> Iterator[None]:
     """Every line logged inside carries these labels (`job_id`, `attempt`)."""
-    token = _labels.set({**(_labels.get() or {}), **{name: printable(value) for name, value in labels.items()}})
+    before = _labels.get()
+    label(**labels)
     try:
         yield
     finally:
-        _labels.reset(token)
+        _labels.set(before)
+
+
+def label(**labels: object) -> None:
+    """Every further line of this thread or task carries these labels, those about an error that ends it too."""
+    _labels.set({**(_labels.get() or {}), **{name: printable(value) for name, value in labels.items()}})
 
 
 class JsonFormatter(logging.Formatter):

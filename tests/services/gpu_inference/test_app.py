@@ -233,6 +233,32 @@ def test_work_of_a_caller_that_hung_up_is_dropped(start: Callable[..., Instance]
     assert instance.metric('inference_records_total{kind="online"}') - before < 10
 
 
+def test_work_that_is_queued_after_its_caller_hung_up_is_dropped_too(
+    start: Callable[..., Instance], brake: Brake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode, decoding, may_go_on = Model.decode, threading.Event(), threading.Event()
+
+    def slowly(model: Model, texts: Sequence[str]) -> list[Encoded]:
+        decoding.set()
+        assert may_go_on.wait(20)
+        return decode(model, texts)
+
+    instance = start(token_budget=16)
+    monkeypatch.setattr(Model, "decode", slowly)
+    brake.clear()
+    begun = brake.batches
+    connection = instance.connect()
+    connection.request("POST", "/v1/predict", json.dumps({"instances": ["the film was not very good"] * 50}))
+    assert decoding.wait(20)
+
+    connection.close()
+    instance.get("/health/live")  # one more turn of the service's loop, in which it sees the other end close
+    may_go_on.set()
+
+    wait_until(lambda: brake.batches > begun)
+    wait_until(lambda: instance.metric('inference_queue_depth{kind="online"}') == 0)
+
+
 def test_metrics_count_requests_by_their_answer(start: Callable[..., Instance]) -> None:
     instance = start()
     predict(instance, "good")
