@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import google.cloud.storage as gcs
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import RefreshError, TransportError
+from google.cloud.storage.exceptions import DataCorruption
 
 from localcloud.faults import Fault
 from tests.localcloud.storage.storage_cloud import Cloud, Host
 from zeroidle.contracts.services import ObjectRef
-from zeroidle.errors import Conflict, MissingObject, TemporaryError
+from zeroidle.errors import Conflict, MissingObject, PermanentError, TemporaryError, ZeroidleError
 from zeroidle.gcp.objects import GoogleObjects
 from zeroidle.ports import ABSENT
 
@@ -145,3 +149,37 @@ def test_a_refusal_that_the_client_does_not_retry_is_temporary(cloud: Cloud, obj
     cloud.faults.add(Fault("storage.objects.delete", "bkt/x", status=501))
     with pytest.raises(TemporaryError):
         objects.delete(ref("x"))
+
+
+class Failing(AnonymousCredentials):
+    """Fails before a request goes out."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def before_request(self, request: object, method: str, url: str, headers: dict[str, str]) -> None:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(TransportError("the metadata server is silent"), id="no metadata server"),
+        pytest.param(RefreshError("no token"), id="no token"),
+        pytest.param(DataCorruption(None, "checksum mismatch"), id="damaged on the way"),
+    ],
+)
+def test_what_another_try_may_mend_is_temporary(error: Exception) -> None:
+    client = gcs.Client(project="p", credentials=Failing(error), client_options={"api_endpoint": "http://127.0.0.1:9"})
+    with pytest.raises(TemporaryError):
+        GoogleObjects(client).read(ref("x"))
+
+
+def test_a_refusal_for_good_is_told_in_words_and_is_not_the_inputs_fault(cloud: Cloud, objects: GoogleObjects) -> None:
+    cloud.faults.add(Fault("storage.objects.get", "bkt/x", status=403))
+    with pytest.raises(ZeroidleError, match="storage refuses bkt/x") as caught:
+        objects.stat(ref("x"))
+
+    assert caught.value.code == "STORAGE_REFUSED"
+    assert not isinstance(caught.value, PermanentError)

@@ -13,12 +13,14 @@ from typing import Any, BinaryIO, cast
 
 import google.cloud.storage as storage
 from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.fileio import BlobReader
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests import exceptions as http
 
 from zeroidle.contracts.services import ObjectRef
-from zeroidle.errors import Conflict, MissingObject, TemporaryError, printable
+from zeroidle.errors import Conflict, MissingObject, TemporaryError, ZeroidleError, printable
 from zeroidle.ports import ObjectInfo
 
 CHUNK_BYTES = 8 * 2**20
@@ -27,6 +29,17 @@ TIMEOUT_S = 60.0
 RETRY = DEFAULT_RETRY.with_timeout(30.0)
 # Which call wrote this version: tells a lost response from a lost race.
 WRITE_TOKEN = "zeroidle-write"  # noqa: S105
+# What another try may mend; the client itself has tried for RETRY's time where that was safe. A token comes from the
+# metadata server, whose silence is a RefreshError or a TransportError.
+_TRANSIENT = (
+    api.ServerError,
+    api.TooManyRequests,
+    api.RetryError,
+    http.RequestException,
+    auth.RefreshError,
+    auth.TransportError,
+    DataCorruption,
+)
 
 
 class GoogleObjects:
@@ -181,5 +194,11 @@ def _translated(ref: ObjectRef) -> Iterator[None]:
         raise _missing(ref) from error
     except api.PreconditionFailed as error:
         raise Conflict(f"{where} was written by somebody else") from error
-    except (api.ServerError, api.TooManyRequests, api.RetryError, http.RequestException) as error:
+    except _TRANSIENT as error:
         raise TemporaryError(f"storage did not answer for {where}: {printable(str(error))}") from error
+    except api.ClientError as error:
+        raise ZeroidleError(
+            f"storage refuses {where}: {printable(error.message, 200)}",
+            code="STORAGE_REFUSED",
+            hint="Check that the bucket exists and what the service's account may do there.",
+        ) from error
