@@ -23,10 +23,14 @@ def sniff(lines: Sequence[bytes]) -> Dialect:
 
     A comma and width 1 if none divides the first row.
     """
-    texts = [line.decode(errors="replace").rstrip("\r") + "\n" for line in lines]
+    # csv refuses a return within a row; where it stands says nothing about delimiters.
+    texts = [line.decode(errors="replace").rstrip("\r").replace("\r", " ") + "\n" for line in lines]
     best = Dialect(",", 1, 0.0)
     for delimiter in DELIMITERS:
-        header, *rows = [row for row in csv.reader(texts, delimiter=delimiter) if row] or [[]]
+        try:
+            header, *rows = [row for row in csv.reader(texts, delimiter=delimiter) if row] or [[]]
+        except csv.Error:  # a cell beyond csv's limit
+            continue
         agreement = sum(len(row) == len(header) for row in rows) / len(rows) if rows else 0.0
         if len(header) > 1 and (agreement, len(header)) > (best.agreement, best.width):
             best = Dialect(delimiter, len(header), agreement)

@@ -15,18 +15,23 @@ from services.preprocess.fields import Fields, choose_fields
 from services.preprocess.lines import UTF8_BOM, line_blocks, sample_lines
 from services.preprocess.records import MAX_RECORD_BYTES, Batch, Collector, Reading
 from services.preprocess.source import Source
+from zeroidle.errors import PermanentError
 
 SAMPLE_ROWS = 200
 BATCH_RECORDS = 4096
 
 
 def read(source: Source) -> Reading:
-    """The rows of a table in text. A column without a name is called `column_<n>`."""
+    """The rows of a table in text. A column without a name is called `column_<n>`.
+
+    Raises:
+        PermanentError: CORRUPT, the first row cannot be read.
+    """
     csv.field_size_limit(MAX_RECORD_BYTES)  # one number for the whole process, and the same for all
     sample = sample_lines(source.head, source.is_whole, SAMPLE_ROWS)
     delimiter = sniff(sample).delimiter
     rows = csv.reader(_sample_text(source), delimiter=delimiter)
-    names = _column_names(next((row for row in rows if row), []))
+    names = _column_names(rows)
     records = [dict(zip(names, row, strict=True)) for row in _first(rows, SAMPLE_ROWS) if len(row) == len(names)]
     fields = choose_fields(records or [dict.fromkeys(names, "")], source.options)
     return Reading("csv", fields, _batches(source, delimiter, names, fields), encoding_of(source.head))
@@ -49,7 +54,15 @@ def _first(rows: Iterator[list[str]], count: int) -> Iterator[list[str]]:
             continue
 
 
-def _column_names(header: list[str]) -> list[str]:
+def _column_names(rows: Iterator[list[str]]) -> list[str]:
+    try:
+        header = next(row for row in rows if row)
+    except (csv.Error, StopIteration) as error:
+        raise PermanentError(
+            f"the first row, which names the columns, cannot be read: {error or 'it is too long'}",
+            code="CORRUPT",
+            hint="Rows end in a newline. If yours end in returns alone, convert it: tr '\\r' '\\n' < in > out",
+        ) from error
     return [name.strip() or f"column_{number}" for number, name in enumerate(header, 1)]
 
 

@@ -79,3 +79,27 @@ def test_a_column_without_a_name_gets_one(pipeline: Pipeline) -> None:
     pipeline.run("a.csv", b",text\n0,a\n1,b\n")
 
     assert pipeline.manifest().fields == ["column_1", "text"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"text,label\rgood,1\rbad,0\r", id="returns instead of newlines"),
+        pytest.param(b"text,label," + b"x" * 300_000 + b"\ngood,1,\n", id="longer than what is looked at"),
+    ],
+)
+def test_a_first_row_that_cannot_be_read_is_refused(pipeline: Pipeline, data: bytes) -> None:
+    assert "the first row" in pipeline.fails("a.csv", data, "CORRUPT").message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"10 %\r20 %\r30 % done\nnext\n", id="returns within a line"),
+        pytest.param(b'"' + b"x" * 140_000 + b"\nnext\n", id="a cell beyond what csv takes"),
+    ],
+)
+def test_a_text_without_a_name_that_csv_cannot_take_is_plain_text(pipeline: Pipeline, data: bytes) -> None:
+    pipeline.run("log", data)
+
+    assert pipeline.manifest().format == "txt"
