@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from localcloud.faults import Fault
-from localcloud.gateway import error
+from localcloud.gateway import error, read_body
 
 if TYPE_CHECKING:
     from localcloud.cloud import LocalCloud
@@ -95,12 +95,7 @@ def _route(name: str, endpoint: Any, *methods: str) -> Route:
 
 
 async def _body(request: Request, kind: type[Any]) -> Any:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ValueError(f"the body is larger than {MAX_BODY_BYTES} bytes")
-    return msgspec.json.decode(body, type=kind)
+    return msgspec.json.decode(await read_body(request, MAX_BODY_BYTES), type=kind)
 
 
 def _json(value: object) -> Response:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()  # dates end with 9999, and services add to the time
 LONGEST_ALARM_S = 3600.0  # not every loop takes any number, let alone infinity
 
 _T = TypeVar("_T")
@@ -111,6 +112,8 @@ class Clock:
         delta = timedelta(seconds=seconds, minutes=minutes, hours=hours).total_seconds()
         if delta < 0:
             raise ValueError(f"time cannot go back: {delta} s")
+        if self.time() + delta > LATEST:
+            raise ValueError(f"time cannot go beyond the year 9000: {delta} s")
         loop = self._loop
         if loop is None or not loop.is_running():
             self._base += delta  # nobody waits

@@ -117,6 +117,16 @@ def error(code: int, message: str) -> Response:
     return Response(msgspec.json.encode(body), code, media_type="application/json")
 
 
+async def read_body(request: Request, most: int) -> bytes:
+    """The body of a request. Raises ValueError as soon as it is larger than `most` bytes."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise ValueError(f"the body is larger than {most} bytes")
+    return bytes(body)
+
+
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -112,6 +112,11 @@ class Store:
         """Remove a document; a missing one is no error."""
         self._db.execute("DELETE FROM documents WHERE name=? AND key=?", (table, key.encode()))
 
+    def delete_all(self, table: str, prefix: str) -> None:
+        """Remove every document whose key starts with `prefix`."""
+        low = prefix.encode()
+        self._db.execute("DELETE FROM documents WHERE name=? AND key>=? AND key<?", (table, low, _successor(low)))
+
     def items(self, table: str, *, after: str = "", prefix: str = "", limit: int = -1) -> Iterator[tuple[str, bytes]]:
         """Documents whose key starts with `prefix` and is greater than `after`, in key order.
 

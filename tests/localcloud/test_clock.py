@@ -71,6 +71,16 @@ def test_time_cannot_go_back():
         Clock(frozen=True).advance(seconds=-1)
 
 
+def test_time_stays_within_what_a_date_can_say():
+    clock = Clock(frozen=True)
+    before = clock.now()
+
+    with pytest.raises(ValueError, match="beyond the year 9000"):
+        clock.advance(seconds=1e12)
+
+    assert clock.now() == before
+
+
 def test_work_that_takes_too_long_is_cancelled_before_the_timeout_is_raised():
     async def scenario() -> bool:
         clock, cleaned = Clock(frozen=True), False

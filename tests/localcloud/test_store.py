@@ -87,6 +87,17 @@ def test_documents_may_be_deleted_while_they_are_listed(store: Store, monkeypatc
     assert keys(store) == []
 
 
+def test_all_documents_below_a_prefix_are_deleted_and_no_others(store: Store):
+    for key in ("a", "a/1", "a/2", "a0", "b/1"):
+        store.put("t", key, b"")
+    store.put("other", "a/1", b"")
+
+    store.delete_all("t", "a/")
+
+    assert keys(store) == ["a", "a0", "b/1"]
+    assert store.get("other", "a/1") == b""
+
+
 def test_a_transaction_that_fails_leaves_nothing(store: Store):
     with suppress(RuntimeError), store.transaction():
         store.put("t", "k", b"1")

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from localcloud.gateway import read_body
 from localcloud.workflows import listing, values
 from localcloud.workflows.callbacks import Busy, WrongMethod
 from localcloud.workflows.errors import ApiError, injected, invalid, not_found
@@ -24,6 +25,7 @@ from localcloud.workflows.messages import BASIC, FULL, as_json, execution_json, 
 from localcloud.workflows.state import Execution, Workflow, Workflows
 
 MAX_BASIC_PAGE, MAX_FULL_PAGE = 1000, 100
+MAX_BODY_BYTES = 2 * 2**20  # Not documented: of a callback's request. Here: as large as a response may be.
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _PARENT = "/v1/projects/{project}/locations/{location}"
 _EXECUTIONS = f"{_PARENT}/workflows/{{workflow}}/executions"
@@ -155,11 +157,11 @@ class _Rest:
         return JSONResponse(as_json(await self._methods.GetWorkflow(wanted)))
 
     async def create_execution(self, request: Request) -> Response:
-        body = await request.body()
+        body = await _body(request)
         try:
             # Fields that the client library's message lacks, such as disableConcurrencyQuotaOverflowBuffering, pass.
             wanted = json_format.Parse(body or b"{}", executions_v1.Execution.pb()(), ignore_unknown_fields=True)
-        except (json_format.ParseError, UnicodeDecodeError) as error:
+        except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
             raise invalid(f"the body is not an Execution: {error}") from error
         execution = await create(self._workflows, _workflow(request), wanted)
         return JSONResponse(execution_json(execution, FULL))
@@ -199,7 +201,7 @@ class _Rest:
         callbacks = self._workflows.callbacks(_execution(request))
         received = {
             "http_request": {
-                "body": _content(await request.body(), request.headers.get("content-type", "")),
+                "body": _content(await _body(request), request.headers.get("content-type", "")),
                 "headers": {name.title(): value for name, value in request.headers.items()},
                 "method": request.method,
                 "query": {name: request.query_params.getlist(name) for name in request.query_params},
@@ -232,6 +234,13 @@ def _view(request: Request) -> int:
     if name not in executions_v1.ExecutionView.__members__:
         raise invalid(f"view is {name!r}; expected BASIC or FULL")
     return int(executions_v1.ExecutionView.__members__[name])
+
+
+async def _body(request: Request) -> bytes:
+    try:
+        return await read_body(request, MAX_BODY_BYTES)
+    except ValueError as error:
+        raise invalid(str(error)) from error
 
 
 def _content(body: bytes, content_type: str) -> Any:

@@ -87,8 +87,7 @@ class Callbacks:
 
     def drop(self) -> None:
         """Forget all endpoints; the caller holds the transaction that ends the execution."""
-        for identifier in self.identifiers():
-            self.context.store.delete(TABLE, f"{self.execution}/{identifier}")
+        self.context.store.delete_all(TABLE, f"{self.execution}/")
 
     def _get(self, identifier: str) -> _Slot | None:
         row = self.context.store.get(TABLE, f"{self.execution}/{identifier}")

@@ -186,7 +186,7 @@ async def _raise(step: Raise, scope: VariableScope) -> _Signal:
     value = await resolve(step.value, scope)
     if type(value) not in (str, dict):
         raise type_error(f"raise needs a string or a map, not a {values.type_name(value)}")
-    raise WorkflowError(value, f"RuntimeError: {values.to_json(value)}")
+    raise WorkflowError(value, f"RuntimeError: {values.error_json(value)}")
 
 
 async def _goto(step: Goto, scope: VariableScope) -> _Signal:
@@ -347,7 +347,7 @@ async def _limit(step: Parallel, scope: VariableScope) -> int:
 def _unhandled(failures: dict[str, WorkflowError], order: list[str]) -> WorkflowError:
     failed = [name for name in order if name in failures]
     branches = [
-        {"id": name, "error": {"context": failures[name].context(), "payload": values.to_json(failures[name].value)}}
+        {"id": name, "error": {"context": failures[name].context(), "payload": values.error_json(failures[name].value)}}
         for name in failed[:MAX_BRANCH_ERRORS]
     ]
     return runtime_error(

@@ -90,7 +90,7 @@ class HttpClient:
                 body += chunk
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise values.result_size_error(f"the response is larger than {MAX_RESPONSE_BYTES} bytes")
-            headers = {_canonical(name): value for name, value in response.headers.items()}
+            headers = {_canonical(name): values.without_surrogates(value) for name, value in response.headers.items()}
             return {"body": _decoded(bytes(body), response), "code": response.status, "headers": headers}
 
     def _pool(self) -> aiohttp.ClientSession:

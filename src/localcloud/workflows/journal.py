@@ -81,8 +81,7 @@ class Journal:
     def drop(self) -> None:
         """Forget all rows; the caller holds the transaction that ends the execution. Nothing is recorded any more."""
         self._closed = True
-        for order in range(self._rows):
-            self._store.delete(TABLE, self._key(order))
+        self._store.delete_all(TABLE, self._prefix)
 
     def _take(self, path: str, position: int, kind: str) -> _Record | None:
         record = self._recorded.pop((path, position), None)
@@ -108,8 +107,5 @@ class Journal:
         if self._closed:  # a branch of a cancelled execution that had not noticed yet
             return
         row = msgspec.msgpack.encode((path, position, kind, headline, value))
-        self._store.put(TABLE, self._key(self._rows), row)
+        self._store.put(TABLE, f"{self._prefix}{self._rows:08d}", row)
         self._rows += 1
-
-    def _key(self, order: int) -> str:
-        return f"{self._prefix}{order:08d}"

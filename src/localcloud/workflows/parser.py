@@ -250,7 +250,7 @@ def _number(text: str) -> int | float:
 
 
 def _unquoted(text: str) -> str:
-    return _ESCAPE.sub(_unescape, text[1:-1])
+    return str(values.without_surrogates(_ESCAPE.sub(_unescape, text[1:-1])))
 
 
 def _unescape(match: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ Evidence: https://cloud.google.com/workflows/docs/reference/syntax/datatypes
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -338,6 +339,15 @@ def to_json(value: Value, *, indent: str | None = None) -> str:
         raise value_error(f"cannot encode as JSON: {error}") from error
 
 
+def error_json(value: Value) -> str:
+    """JSON text of a raised value. Not documented: bytes in it, such as a binary response body. Here: base64."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_without_json)
+
+
+def _without_json(value: Value) -> str:
+    return value.name if isinstance(value, FunctionRef) else base64.b64encode(value).decode()
+
+
 def from_json(text: str | bytes) -> Value:
     """The value of JSON text; integers beyond 64 bits become doubles. Raises ValueError (Python's) when it is none."""
     if isinstance(text, bytes):
@@ -346,7 +356,7 @@ def from_json(text: str | bytes) -> Value:
         value = json.loads(text, parse_int=_json_int, parse_constant=_refuse)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    return _without_surrogates(value) if "\\ud" in text.lower() else value
+    return without_surrogates(value) if "\\ud" in text.lower() else value
 
 
 def _json_int(digits: str) -> int | float:
@@ -360,11 +370,12 @@ def _refuse(constant: str) -> Value:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _without_surrogates(value: Value) -> Value:
+def without_surrogates(value: Value) -> Value:
+    """The value with surrogate pairs joined and lone ones replaced, which neither the store nor the wire can encode."""
     if type(value) is str:
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if type(value) is list:
-        return [_without_surrogates(item) for item in value]
+        return [without_surrogates(item) for item in value]
     if type(value) is dict:
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
     return value

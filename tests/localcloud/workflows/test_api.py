@@ -278,6 +278,8 @@ def test_rest_speaks_the_json_of_the_discovery_document() -> None:
         ("GET", "workflows/flow/executions?pageSize=many", None, 400, "INVALID_ARGUMENT"),
         ("GET", "workflows/flow/executions?view=ALL", None, 400, "INVALID_ARGUMENT"),
         ("POST", "workflows/flow/executions", "{", 400, "INVALID_ARGUMENT"),
+        ("POST", "workflows/flow/executions", '{"a":' + "[" * 100_000, 400, "INVALID_ARGUMENT"),
+        ("POST", "workflows/flow/executions", " " * (api.MAX_BODY_BYTES + 1), 400, "INVALID_ARGUMENT"),
     ],
 )
 def test_rest_refuses_with_googles_error_shape(

@@ -81,6 +81,7 @@ def evaluate(text: str, **variables: Any) -> Any:
         ('{"a": {"b": [5]}}.a["b"][0]', 5),
         ('"a\\n\\"b\\"\\t\\\\ \\d"', 'a\n"b"\t\\ \\d'),
         ("'single'", "single"),
+        ('"\\ud83d\\ude00 \\ud83d"', "\U0001f600 \ufffd"),
         ('text.split("a-b", "-")[1]', "b"),
         ("-9223372036854775808", values.INT_MIN),
         ("1e3", 1000.0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from dataclasses import replace
@@ -138,6 +139,44 @@ def test_header_names_are_canonical() -> None:
     response = {"status": 200, "headers": {"x-CUSTOM-id": "7"}, "body": ""}
 
     assert answer_to([{"path": "/x", "responses": [response]}])["headers"]["X-Custom-Id"] == "7"
+
+
+def test_a_header_that_is_no_text_does_not_end_the_execution() -> None:
+    async def scenario(cloud: Cloud) -> Any:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nX-Name: caf\xe9\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            return await cloud.result(request("http.get", url=f"http://{host}:{port}"))
+
+    assert on_cloud(scenario)["headers"]["X-Name"] == "caf\ufffd"
+
+
+def test_an_unhandled_error_with_a_binary_body_ends_the_execution() -> None:
+    call = {"call": "http.get", "args": {"url": "${args.url}"}}
+    caught = {"as": "e", "steps": [{"again": {"raise": "${e}"}}]}
+    branch = {"for": {"value": "v", "in": [1], "steps": [{"get": call}]}}
+    steps = {"unhandled": call, "raised-again": {"try": call, "except": caught}, "branch": {"parallel": branch}}
+    headers = {"Content-Type": "text/plain; charset=ascii"}
+    routes = [{"path": "/x", "responses": [{"status": 500, "headers": headers, "body": "é"}]}]
+
+    async def scenario(cloud: Cloud) -> dict[str, Any]:
+        async with stub_server(routes, cloud) as url:
+            return {
+                name: await cloud.error(
+                    json.dumps({"main": {"params": ["args"], "steps": [{"s": step}]}}), {"url": url + "/x"}, name=name
+                )
+                for name, step in steps.items()
+            }
+
+    errors = on_cloud(scenario)
+    assert [errors[name]["body"] for name in ("unhandled", "raised-again")] == ["w6k=", "w6k="]
+    (failed,) = errors["branch"]["branches"]
+    assert json.loads(failed["error"]["payload"])["code"] == 500
 
 
 def test_a_response_over_2_mb_is_refused() -> None:
