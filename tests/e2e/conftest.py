@@ -22,6 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("e2e")
+            item.add_marker(pytest.mark.timeout(600))  # longer than what the driver waits for, so that it tells what
 
 
 @pytest.fixture(scope="session")

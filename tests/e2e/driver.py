@@ -18,7 +18,7 @@ from zeroidle.gcp.objects import GoogleObjects
 from zeroidle_cli.connection import Connection
 from zeroidle_cli.ledger import Ledger
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = 240.0  # a cold start of everything on a machine that has much else to do
 
 
 def records(count: int, start: int = 0) -> bytes:
@@ -30,15 +30,15 @@ def records(count: int, start: int = 0) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def eventually(claim: Callable[[], Any], what: str, timeout_s: float = TIMEOUT_S) -> Any:
-    """What `claim` returns once it is true."""
+def eventually(claim: Callable[[], Any], what: str | Callable[[], str], timeout_s: float = TIMEOUT_S) -> Any:
+    """What `claim` returns once it is true; `what` says what did not come about."""
     end = time.monotonic() + timeout_s
     while time.monotonic() < end:
         value = claim()
         if value:
             return value
         time.sleep(0.05)
-    raise AssertionError(f"not within {timeout_s} s: {what}")
+    raise AssertionError(f"not within {timeout_s} s: {what if isinstance(what, str) else what()}")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Driver:
             job = self.job(job_id)
             return job if job is not None and job.state.is_terminal else None
 
-        job: Job = eventually(over, f"{job_id} is over: {self.job(job_id)}")
+        job: Job = eventually(over, lambda: f"{job_id} is over: {self.job(job_id)}")
         if self.connection.cloud is not None:
             eventually(lambda: self._let_go(job_id), f"nothing of {job_id} is left")
         return job
@@ -95,8 +95,11 @@ class Driver:
         return dict(json.loads(self.output(job)["error.json"]))
 
     def kill(self, service: str) -> int:
-        """SIGKILL to every process of a service; how many instances that were."""
-        instances = [i for i in self.cloud.run.instances(names.resource_name(service)) if i.pid]
+        """SIGKILL to every instance of a service that has a request in hand; how many that were.
+
+        Not to one that ends by itself, being idle or dead already: it may be gone before the signal comes.
+        """
+        instances = [i for i in self.cloud.run.instances(names.resource_name(service)) if i.active and i.is_open]
         for instance in instances:
             os.killpg(instance.pid or 0, signal.SIGKILL)
         return len(instances)

@@ -37,6 +37,7 @@ def assert_one_correct_result(driver: Driver, job: Job) -> None:
 def test_the_function_is_killed_around_each_of_its_effects(driver: Driver, call: str, resource: str, when: str) -> None:
     """SIGKILL while the call is under way; `fail` means its effect never happens, `fail_after` that it does."""
     driver.run("wake-up.jsonl", records(COUNT))
+    eventually(driver.cloud.is_idle, "nothing of the wake-up writes any more, so the fault meets the next job")
     killed: list[int] = []
     driver.cloud.faults.on_hit = lambda _: killed.append(driver.kill("on_upload"))
     driver.cloud.faults.add(Fault(call, resource, when))  # type: ignore[arg-type]  # one of the actions
