@@ -100,6 +100,7 @@ class Pusher:
         self._encode = encoder
         self._tasks: set[asyncio.Task[None]] = set()
         self._pumping = False
+        self._stopped = False
 
     def start(self) -> None:
         """Push what there is and what comes."""
@@ -108,6 +109,7 @@ class Pusher:
 
     async def stop(self) -> None:
         """Break off the requests that are open; their messages are delivered again."""
+        self._stopped = True
         self._subscription.listeners.discard(self._pump)
         tasks = tuple(self._tasks)
         for task in tasks:
@@ -115,7 +117,8 @@ class Pusher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _pump(self) -> None:
-        if self._pumping:  # a message given up within `take` notifies its listeners
+        # A message given up within `take` notifies its listeners; a request broken off by `stop` makes room.
+        if self._pumping or self._stopped:
             return
         self._pumping = True
         try:

@@ -29,7 +29,7 @@ from localcloud.pubsub.subscription import Subscription
 TOPICS, SUBSCRIPTIONS, COUNTERS = "pubsub.topics", "pubsub.subscriptions", "pubsub.counters"
 LAST_MESSAGE = "last-message"
 FAULT_POINT = "pubsub.messages.deliver"
-_FIXED_FIELDS = ("name", "topic", "filter", "enable_message_ordering")
+_FIXED_FIELDS = ("name", "topic", "filter", "enable_message_ordering", "detached")
 _DEAD_LETTER_ATTRIBUTE = "CloudPubSubDeadLetterSource"
 
 log = logging.getLogger(__name__)
@@ -185,8 +185,8 @@ class PubSub:
     def create_subscription(self, spec: SubscriptionSpec) -> str:
         """Make sure there is a subscription like `spec`; its full name.
 
-        One that differs is updated; where a fixed field differs (topic, filter, ordering) it is replaced and loses its
-        backlog.
+        One that differs is updated; where a fixed field differs (topic, filter, ordering) or it was detached, it is
+        replaced and loses its backlog.
 
         Raises:
             NotFound: the topic or the dead-letter topic does not exist.
@@ -200,7 +200,7 @@ class PubSub:
         if existing is None:
             self.insert_subscription(wanted)
         elif any(getattr(existing.resource, name) != getattr(wanted, name) for name in _FIXED_FIELDS):
-            log.warning("%s is replaced: topic, filter or ordering changed", wanted.name)
+            log.warning("%s is replaced: topic, filter or ordering changed, or it was detached", wanted.name)
             with self.context.store.transaction():
                 self.delete_subscription(wanted.name)
                 self.insert_subscription(wanted)

@@ -147,6 +147,18 @@ def test_a_detached_subscription_gets_nothing_more(cloud: Cloud) -> None:
         cloud.subscriber().pull(subscription=WORKERS, max_messages=1)
 
 
+def test_a_detached_subscription_that_is_deployed_again_gets_messages(cloud: Cloud) -> None:
+    cloud.publisher().create_topic(name=JOBS)
+    spec = SubscriptionSpec("workers", "jobs")
+    cloud.call(lambda: cloud.pubsub.create_subscription(spec))
+    cloud.publisher().detach_subscription(request={"subscription": WORKERS})
+    cloud.call(lambda: cloud.pubsub.create_subscription(spec))
+    cloud.publisher().publish(JOBS, b"x").result()
+
+    [received] = cloud.subscriber().pull(subscription=WORKERS, max_messages=1).received_messages
+    assert received.message.data == b"x"
+
+
 def message(data: bytes = b"x", **fields: Any) -> dict[str, Any]:
     return {"data": data, **fields}
 

@@ -159,6 +159,24 @@ def test_no_more_than_the_limit_is_in_flight(cloud: Cloud, receiver: Receiver, m
     cloud.wait_until(cloud.pubsub.is_idle)
 
 
+@pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning")
+def test_nothing_of_the_backlog_is_pushed_once_pushing_stops(
+    cloud: Cloud, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localcloud.pubsub.push.MAX_IN_FLIGHT", 2)
+    with_push(cloud, receiver)
+    receiver.answers = [threading.Event() for _ in range(6)]
+    publish(cloud, *(str(number) for number in range(6)))
+    receiver.wait_for(2)
+
+    cloud.subscriber().modify_push_config(subscription=PUSHER, push_config={})
+    cloud.wait_until(lambda: not cloud.pubsub._stopping)
+
+    request = {"subscription": PUSHER, "max_messages": 10, "return_immediately": True}
+    assert len(cloud.subscriber().pull(request).received_messages) == 4
+    assert len(receiver.requests) == 2
+
+
 def test_an_endpoint_that_is_not_there_is_tried_again(cloud: Cloud) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nowhere = f"http://127.0.0.1:{closed.getsockname()[1]}"
