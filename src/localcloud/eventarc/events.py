@@ -13,16 +13,17 @@ from typing import Any
 from localcloud.pubsub.push import PushRequest, message_json
 
 MESSAGE_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
-# CloudEvents type -> eventType of the Cloud Storage notification that it comes from.
+# CloudEvents type -> eventType of the Cloud Storage notification that it comes from, and back.
 STORAGE_TYPES = {
     "google.cloud.storage.object.v1.finalized": "OBJECT_FINALIZE",
     "google.cloud.storage.object.v1.deleted": "OBJECT_DELETE",
     "google.cloud.storage.object.v1.archived": "OBJECT_ARCHIVE",
     "google.cloud.storage.object.v1.metadataUpdated": "OBJECT_METADATA_UPDATE",
 }
+_TYPE_OF_NOTIFICATION = {notification: event_type for event_type, notification in STORAGE_TYPES.items()}
 
 
-def storage_request(subscription: Any, message: Any, event_type: str) -> PushRequest:
+def storage_request(subscription: Any, message: Any) -> PushRequest:
     """A storage notification as a CloudEvent; the body is the object's resource."""
     bucket = message.attributes["bucketId"]
     return _request(
@@ -30,7 +31,7 @@ def storage_request(subscription: Any, message: Any, event_type: str) -> PushReq
         message,
         message.data,
         {
-            "type": event_type,
+            "type": _TYPE_OF_NOTIFICATION[message.attributes["eventType"]],
             "source": f"//storage.googleapis.com/projects/_/buckets/{bucket}",
             "subject": f"objects/{message.attributes['objectId']}",
             "bucket": bucket,

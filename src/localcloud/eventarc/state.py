@@ -20,6 +20,7 @@ from localcloud.eventarc import events
 from localcloud.eventarc.errors import InvalidTrigger, TriggerNotFound
 from localcloud.pubsub.errors import NotFound, shown
 from localcloud.pubsub.push import Encoder
+from localcloud.pubsub.resources import BACKOFF_S as BACKOFF_LIMITS_S
 from localcloud.pubsub.resources import (
     DELIVERY_ATTEMPTS,
     PublishedMessage,
@@ -171,7 +172,7 @@ class Eventarc:
 
     def _encoder(self, trigger: Trigger) -> Encoder:
         if trigger.is_storage:
-            return lambda resource, delivery: events.storage_request(resource, delivery.message, trigger.event_type)
+            return lambda resource, delivery: events.storage_request(resource, delivery.message)
         topic = full_name(self.context.project, "topics", self.topic(trigger))
         return lambda resource, delivery: events.pubsub_request(resource, delivery.message, topic)
 
@@ -221,3 +222,9 @@ def _check(trigger: Trigger) -> None:
     low, high = DELIVERY_ATTEMPTS
     if not low <= trigger.max_attempts <= high:
         raise InvalidTrigger(f"max_attempts is {trigger.max_attempts}; expected {low} to {high}")
+    shortest, longest = trigger.backoff_s
+    if not BACKOFF_LIMITS_S[0] <= shortest <= longest <= BACKOFF_LIMITS_S[1]:
+        raise InvalidTrigger(
+            f"backoff_s is {shown(trigger.backoff_s)}; expected the shortest and the longest wait,"
+            f" from {BACKOFF_LIMITS_S[0]} to {BACKOFF_LIMITS_S[1]} s"
+        )

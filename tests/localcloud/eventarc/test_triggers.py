@@ -8,6 +8,7 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -246,12 +247,28 @@ def test_header_values_are_visible_ascii_and_decode_to_the_text(text: str) -> No
         (Trigger("t", FINALIZED, {"bucket": "b"}), "service is empty"),
         (Trigger("t", FINALIZED, {"bucket": "b"}, "s", path="x"), "path is"),
         (Trigger("t", FINALIZED, {"bucket": "b"}, "s", max_attempts=4), "max_attempts is 4"),
+        (Trigger("t", FINALIZED, {"bucket": "b"}, "s", backoff_s=(10.0, 601.0)), "backoff_s is"),
+        (Trigger("t", FINALIZED, {"bucket": "b"}, "s", backoff_s=(20.0, 10.0)), "backoff_s is"),
     ],
-    ids=["name", "type", "no-filter", "more-filters", "wrong-filter", "service", "path", "attempts"],
+    ids=[
+        *["name", "type", "no-filter", "more-filters", "wrong-filter", "service", "path", "attempts"],
+        *["long-backoff", "falling-backoff"],
+    ],
 )
 def test_a_trigger_that_cannot_work_is_refused(cloud: Cloud, trigger: Trigger, message: str) -> None:
     with pytest.raises(InvalidTrigger, match=message):
         with_trigger(cloud, trigger)
+    assert cloud.call(cloud.eventarc.triggers) == []
+
+
+def test_a_trigger_that_takes_other_events_sends_them_as_what_they_are(cloud: Cloud, receiver: Receiver) -> None:
+    with_trigger(cloud)
+    with_trigger(cloud, replace(ON_UPLOAD, event_type=DELETED))
+    upload(cloud, an_object("gone"), DELETED)
+
+    [request] = receiver.wait_for(1)
+
+    assert request.headers["ce-type"] == DELETED
 
 
 def test_a_trigger_on_a_topic_that_is_not_there_leaves_nothing_behind(cloud: Cloud) -> None:
