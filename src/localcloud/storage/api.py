@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from localcloud.storage import downloads, listing, preconditions, resources
 from localcloud.storage.batch import run_batch
-from localcloud.storage.errors import StorageError, condition_not_met, not_modified, required
+from localcloud.storage.errors import StorageError, condition_not_met, invalid, not_modified, required
 from localcloud.storage.preconditions import number
 from localcloud.storage.resources import StoredObject, Target
 from localcloud.storage.state import Storage
@@ -236,6 +236,8 @@ class StorageApi:
     async def _compose(self, call: Call, bucket: str, name: str) -> Reply:
         body = await call.json()
         destination = body.get("destination") or {}
+        if not isinstance(destination, dict):
+            raise invalid(f"Invalid value for destination: {destination!r:.40}, expected an object.")
         async with self._faulty("storage.objects.compose", f"{bucket}/{name}"):
             sources = body.get("sourceObjects")
             if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
@@ -250,7 +252,10 @@ class StorageApi:
         name = source.get("name")
         if not isinstance(name, str):
             raise required("sourceObjects.name")
-        texts = {"generation": source.get("generation"), **(source.get("objectPreconditions") or {})}
+        conditions = source.get("objectPreconditions") or {}
+        if not isinstance(conditions, dict):
+            raise invalid(f"Invalid value for objectPreconditions: {conditions!r:.40}, expected an object.")
+        texts = {"generation": source.get("generation"), **conditions}
         query = {key: str(value) for key, value in texts.items() if value is not None}
         return self._storage.object(bucket, name, number(query, "generation"), preconditions.from_query(query))
 

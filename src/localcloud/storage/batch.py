@@ -54,7 +54,10 @@ def _parse(request: bytes) -> Call:
     words = first.split(b" ")
     if len(words) != 3:
         raise invalid(f"A call of the batch begins with {first[:60]!r}, expected method, URL and HTTP version.")
-    url = urlsplit(words[1])
+    try:
+        url = urlsplit(words[1])
+    except ValueError as error:
+        raise invalid(f"A call of the batch has the URL {words[1][:60]!r}: {error}.") from error
     headers = {}
     for line in lines:
         name, _, value = line.partition(b":")

@@ -15,7 +15,7 @@ from localcloud.storage.resources import StoredObject
 from localcloud.storage.state import Storage
 from localcloud.storage.wire import Headers, Reply
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _GZIP_MAGIC = b"\x1f\x8b"
 _INFLATE_BYTES = 256 * 1024
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -20,7 +20,6 @@ from localcloud.storage.preconditions import number
 from localcloud.storage.resources import StoredObject
 
 MAX_RESULTS = 1000
-_LAST_CHARACTER = 0x10FFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def list_page(index: Index, query: Query) -> Page:
             page.items += items
             page.prefixes.append(folded)
             shown += len(items) + 1
-            position = bisect_left(index.names, _after(folded), position)
+            position = bisect_right(index.names, folded, position, key=lambda name: name[: len(folded)])
             continue
         for item in versions:
             if shown == query.max_results:
@@ -135,13 +134,6 @@ def _folded(name: str, query: Query) -> str:
         return ""
     end = name.find(query.delimiter, len(query.prefix))
     return "" if end < 0 else name[: end + len(query.delimiter)]
-
-
-def _after(prefix: str) -> str:
-    """The smallest string greater than all that begin with `prefix`."""
-    while ord(prefix[-1]) == _LAST_CHARACTER:
-        prefix = prefix[:-1]
-    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
 
 
 def _glob(pattern: str) -> re2._Regexp:

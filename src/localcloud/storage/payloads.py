@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class PayloadWriter:
         return self.persisted + len(self._tail)
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Take the next bytes. Raises OSError, a full disk for one; `drop_tail` then goes back to what is persisted."""
         self._tail += data
         while len(self._tail) >= QUANTUM:
             self._persist(bytes(self._tail[:QUANTUM]))
@@ -89,7 +90,6 @@ class PayloadWriter:
 
     def finish(self) -> Payload:
         """The payload, complete; from now on it is the caller's to discard."""
-        self._finished = True
         data: bytes | None = None
         if self._file is None and len(self._tail) <= INLINE_BYTES:
             data = bytes(self._tail)
@@ -101,6 +101,7 @@ class PayloadWriter:
         if self._file is not None:
             self._file.close()
         self._tail.clear()
+        self._finished = True
         return Payload(
             size=self.persisted,
             crc32c=base64.b64encode(self._crc32c.to_bytes(4, "big")).decode(),
@@ -131,7 +132,10 @@ class PayloadWriter:
         if self._file is None:
             # Unbuffered: what was written must survive the death of this process.
             self._file = self._path.open("wb", buffering=0)
-        self._file.write(block)
+        written = 0
+        while written < len(block):  # a disk about to be full takes less than it is given
+            # At its place: what an earlier attempt wrote of this block before it failed is replaced.
+            written += os.pwrite(self._file.fileno(), block[written:], self.persisted + written)
         self._crc32c = google_crc32c.extend(self._crc32c, block)
         self._md5.update(block)
         self.persisted += len(block)

@@ -186,7 +186,10 @@ def object_fields(resource: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def bucket_fields(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """What an owner may set of a bucket; None stands for "remove"."""
+    """What an owner may set of a bucket; None stands for "remove". Raises StorageError 400."""
+    versioning = resource.get("versioning")
+    if not (versioning is None or isinstance(versioning, dict)):
+        raise invalid(f"Invalid value for versioning: {versioning!r:.40}, expected an object.")
     return {name: value for name, value in resource.items() if name in _BUCKET_FIELDS}
 
 

@@ -19,7 +19,7 @@ from localcloud.storage.preconditions import number
 from localcloud.storage.resources import Target
 from localcloud.storage.state import Storage
 from localcloud.storage.uploads import ContentRange, Session, content_range
-from localcloud.storage.wire import JSON, Call, Disconnected, Faulty, Reply, json_reply
+from localcloud.storage.wire import JSON, Call, Faulty, Reply, json_reply
 
 _HASH_FIELDS = {"crc32c": "crc32c", "md5": "md5Hash"}
 
@@ -109,7 +109,7 @@ class Uploading:
             checksums = {**session.target.checksums, **_sent_hashes(call)}
             target = msgspec.structs.replace(session.target, checksums=checksums)
             item = self._storage.insert(target, writer.finish(), upload=session)
-        except StorageError:
+        except BaseException:  # the payload is gone, whatever the reason
             uploads.cancel(session)
             raise
         return json_reply(self._storage.resource(item))
@@ -144,7 +144,7 @@ async def _take_chunk(call: Call, place: ContentRange, writer: PayloadWriter) ->
             skip = max(0, skip - len(chunk))
         if room is not None and taken < room:
             raise invalid(f"The chunk has {taken} bytes, its Content-Range names {room}.")
-    except (StorageError, Disconnected):
+    except BaseException:
         writer.drop_tail()
         raise
 

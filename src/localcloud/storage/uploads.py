@@ -21,7 +21,7 @@ from localcloud.store import Store
 LIFETIME_US = 7 * 24 * 3600 * 1_000_000
 _TABLE = "storage.uploads"
 _encode = msgspec.msgpack.Encoder().encode
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)")
 
 
 class Session(msgspec.Struct, frozen=True, omit_defaults=True):

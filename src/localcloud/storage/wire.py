@@ -100,7 +100,7 @@ def json_object(data: bytes) -> dict[str, Any]:
         return {}
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise StorageError(400, f"Parse Error: {error}", reason="parseError") from error
 
 

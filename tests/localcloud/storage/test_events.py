@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
+from google.api_core import exceptions as api
 from google.cloud import storage as gcs
 
 from localcloud.faults import Fault
@@ -64,6 +68,7 @@ VERBS = {
     "patch": ("PATCH", "storage/v1/b/bkt/o/x"),
     "delete": ("DELETE", "storage/v1/b/bkt/o/x"),
     "rewrite": ("POST", "storage/v1/b/bkt/o/x/rewriteTo/b/bkt/o/x"),
+    "compose": ("POST", "storage/v1/b/bkt/o/x/compose"),
 }
 
 
@@ -75,8 +80,57 @@ def test_a_fault_hits_before_or_after_the_effect(
     bucket.blob("x").upload_from_string("1")
     told = len(cloud.events)
     cloud.faults.add(Fault(f"storage.objects.{verb}", "bkt/x", action=action, status=503))
-    answer = requests.request(request_[0], f"{cloud.url}/{request_[1]}", timeout=10)
+    body = {"sourceObjects": [{"name": "x"}]} if verb == "compose" else None
+    answer = requests.request(request_[0], f"{cloud.url}/{request_[1]}", json=body, timeout=10)
 
     assert (answer.status_code, answer.json()["error"]["errors"][0]["reason"]) == (503, "backendError")
     assert (len(cloud.events) > told) == (action == "fail_after" and verb not in ("get", "list"))
     assert cloud.faults.standing() == []
+
+
+BUCKET_VERBS = {
+    "insert": ("POST", "b", {"name": "new"}, "new"),
+    "list": ("GET", "b?project=p", None, "p"),
+    "get": ("GET", "b/bkt", None, "bkt"),
+    "patch": ("PATCH", "b/bkt", {"labels": {"a": "b"}}, "bkt"),
+    "delete": ("DELETE", "b/bkt", None, "bkt"),
+}
+
+
+@pytest.mark.parametrize(("verb", "request_"), BUCKET_VERBS.items(), ids=BUCKET_VERBS)
+@pytest.mark.parametrize("action", ["fail", "fail_after"])
+def test_a_fault_of_a_bucket_hits_before_or_after_the_effect(
+    cloud: Cloud, client: gcs.Client, verb: str, request_: tuple[str, str, Any, str], action: Any
+) -> None:
+    def state() -> list[tuple[str, int]]:
+        return [(bucket.name, bucket.metageneration) for bucket in cloud.call(cloud.storage.buckets)]
+
+    before = state()
+    method, path, body, resource = request_
+    cloud.faults.add(Fault(f"storage.buckets.{verb}", resource, action=action, status=500))
+    answer = requests.request(method, f"{cloud.url}/storage/v1/{path}", json=body, timeout=10)
+
+    assert (answer.status_code, cloud.faults.standing()) == (500, [])
+    assert (state() != before) == (action == "fail_after" and verb not in ("get", "list"))
+
+
+def test_a_delayed_call_acts_on_what_it_then_finds(frozen: Cloud) -> None:
+    bucket = frozen.client().bucket("bkt")
+    frozen.faults.add(Fault("storage.objects.insert", "bkt/x", action="delay", delay_s=30))
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(bucket.blob("x").upload_from_string, "late", if_generation_match=0)
+        until(lambda: not frozen.faults.standing())
+        frozen.client().bucket("bkt").blob("x").upload_from_string("first")
+        assert not late.done()
+        frozen.clock.advance(seconds=30)
+        with pytest.raises(api.PreconditionFailed):
+            late.result(10)
+
+    assert bucket.blob("x").download_as_bytes() == b"first"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.002)

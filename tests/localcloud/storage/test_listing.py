@@ -65,7 +65,7 @@ def test_a_query_shows_what_it_names(
 @given(
     names=st.sets(st.text(alphabet="ab/\U0010ffff", min_size=1, max_size=6), max_size=12),
     prefix=st.text(alphabet="ab/", max_size=2),
-    delimiter=st.sampled_from(["", "/", "ab"]),
+    delimiter=st.sampled_from(["", "/", "ab", "\U0010ffff"]),
     limit=st.integers(1, 4),
 )
 def test_pages_fold_like_a_plain_filter(names: set[str], prefix: str, delimiter: str, limit: int) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from google.cloud import storage as gcs
 
 from localcloud.faults import Fault
+from localcloud.storage.payloads import PayloadWriter
 from tests.localcloud.storage.storage_cloud import Cloud
 
 KIB = 1024
@@ -105,6 +108,39 @@ def test_a_wrong_checksum_ends_the_session(cloud: Cloud, kind: str) -> None:
     answer = requests.put(session, data=DATA, headers={"x-goog-hash": f"{kind}=AAAA"}, timeout=10)
 
     assert (answer.status_code, ask(session).status_code, cloud.blob_files()) == (400, 404, [])
+
+
+@pytest.mark.parametrize("data", [b"small", DATA], ids=["in a row", "in a file"])
+def test_an_upload_that_cannot_be_stored_ends_its_session(cloud: Cloud, bucket: gcs.Bucket, data: bytes) -> None:
+    refusals = [RuntimeError("no")]
+
+    def refuse_once(_: str, __: dict[str, Any]) -> None:
+        if refusals:
+            raise refusals.pop()
+
+    cloud.storage.subscribe(refuse_once)
+    session = begin(cloud)
+    failed, again = (requests.put(session, data=data, timeout=10) for _ in range(2))
+
+    assert (failed.status_code, again.status_code) == (500, 404)
+    assert (bucket.get_blob("x"), cloud.blob_files()) == (None, [])
+
+
+def test_a_disk_that_was_full_leaves_no_gap(tmp_path: Path) -> None:
+    writer = PayloadWriter(tmp_path / "x")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (QUANTUM + 1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            writer.write(DATA)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    writer.drop_tail()
+    assert writer.size == QUANTUM
+    writer.write(DATA[QUANTUM:])
+    payload = writer.finish()
+
+    assert (payload.size, (tmp_path / "x").read_bytes()) == (len(DATA), DATA)
 
 
 def test_a_session_survives_a_restart(start_cloud: Callable[..., Cloud], tmp_path: Path) -> None:
