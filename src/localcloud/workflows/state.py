@@ -120,6 +120,7 @@ class Workflows:
         self.context = context
         self.http = HttpClient(context)
         self._live: dict[str, _Live] = {}
+        self._stopped = False
         self._programs: dict[str, Program] = {}  # by workflow/revision
         # The last argument only ends a token's reuse.
         self._token = lru_cache(maxsize=256)(lambda audience, email, _period: context.identity.mint(audience, email))
@@ -132,7 +133,8 @@ class Workflows:
                 self._launch(execution)
 
     async def stop(self) -> None:
-        """Stop here and now; active executions stay active for the next start."""
+        """Stop here and now; active executions, also those created from now on, stay active for the next start."""
+        self._stopped = True
         tasks = [live.task for live in self._live.values()]
         for task in tasks:
             task.cancel()
@@ -277,6 +279,8 @@ class Workflows:
     # Running
 
     def _launch(self, execution: Execution) -> None:
+        if self._stopped:
+            return
         workflow = self._revision(execution)
         context = self.context
         callbacks = Callbacks(context, execution.name)
@@ -404,7 +408,7 @@ def _result_text(result: Value) -> str:
 
 
 def _failure(error: WorkflowError) -> ExecutionError:
-    return ExecutionError(values.to_json(error.value), error.context(), [_element(frame) for frame in error.trace])
+    return ExecutionError(values.error_json(error.value), error.context(), [_element(frame) for frame in error.trace])
 
 
 def _element(frame: StackFrame) -> dict[str, Any]:

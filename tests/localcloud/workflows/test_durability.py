@@ -291,3 +291,22 @@ def test_a_journal_of_another_program_is_noticed() -> None:
         cloud.context.store.close()
 
     asyncio.run(scenario())
+
+
+def test_an_execution_started_while_the_service_stops_runs_after_the_next_start() -> None:
+    async def scenario() -> None:
+        async with service() as (url, calls):
+            cloud = open_cloud()
+            parent = cloud.deploy(SOURCE)
+            await cloud.workflows.stop()
+            name = cloud.workflows.create_execution(parent, json.dumps({"url": url})).name
+            assert (cloud.workflows.is_idle(), cloud.workflows.get(name).state) == (True, "ACTIVE")
+
+            cloud.workflows = Workflows(cloud.context)
+            await cloud.workflows.start()
+            assert (await cloud.finished(name)).state == "SUCCEEDED"
+            await cloud.workflows.stop()
+            assert [path for path, _ in calls].count("/begin") == 1
+            cloud.context.store.close()
+
+    asyncio.run(scenario())
