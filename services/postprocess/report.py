@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from services.postprocess.summary import Confidence, Summary
+from services.postprocess.summary import Summary
 from services.postprocess.tally import Tally
 from zeroidle.contracts.shards import Rejected
 from zeroidle.errors import printable
@@ -34,7 +34,10 @@ class Bar:
 
 def render(summary: Summary, tally: Tally, rejected: list[Rejected]) -> str:
     """The page; every text of the input is escaped."""
-    slots = {label: index % SLOTS for index, label in enumerate(summary.model.labels or sorted(summary.labels))}
+    classes = summary.model.labels or sorted(summary.labels)
+    slots = {label: index % SLOTS for index, label in enumerate(classes)}
+    shown = classes if len(classes) <= MAX_LABELS else list(summary.labels)[:MAX_LABELS]
+    histogram = _joined(summary.confidence.histogram, shown) if summary.confidence else {}
     return _template().render(
         s=summary,
         tally=tally,
@@ -42,8 +45,11 @@ def render(summary: Summary, tally: Tally, rejected: list[Rejected]) -> str:
         name=printable(summary.input.object.name, 200),
         slots=slots,
         labels=_most_frequent(summary.labels),
-        bars=_histogram(summary.confidence, slots) if summary.confidence else [],
-        tallest=_tallest(summary.confidence) if summary.confidence else 0,
+        shown=shown,
+        classes=len(classes),
+        histogram=histogram,
+        bars=_bars(histogram, slots),
+        tallest=_tallest(histogram),
         chart=(CHART_WIDTH, CHART_HEIGHT),
     )
 
@@ -65,16 +71,23 @@ def _most_frequent(labels: dict[str, int]) -> list[tuple[str, int]]:
     return [*items[:MAX_LABELS], *([(f"{len(items) - MAX_LABELS} more", rest)] if rest else [])]
 
 
-def _histogram(confidence: Confidence, slots: dict[str, int]) -> list[Bar]:
+def _joined(histogram: dict[str, list[int]], shown: list[str]) -> dict[str, list[int]]:
+    """The counts of the labels shown, and those of all others together."""
+    joined = {label: counts for label, counts in histogram.items() if label in shown}
+    others = [counts for label, counts in histogram.items() if label not in joined]
+    return joined | ({f"{len(others)} more": [sum(counts) for counts in zip(*others, strict=True)]} if others else {})
+
+
+def _bars(histogram: dict[str, list[int]], slots: dict[str, int]) -> list[Bar]:
     """Stacked bars, one stack a bin; the tallest fills the chart."""
-    stacks = list(zip(*confidence.histogram.values(), strict=True))
-    tallest = _tallest(confidence)
-    step = CHART_WIDTH / len(stacks)
+    stacks = list(zip(*histogram.values(), strict=True))
+    tallest = _tallest(histogram)
     bars = []
     for column, stack in enumerate(stacks):
+        step = CHART_WIDTH / len(stacks)
         base = float(CHART_HEIGHT)
-        bounds = f"{column * confidence.bin_width:.2f}–{(column + 1) * confidence.bin_width:.2f}"
-        for label, count in zip(confidence.histogram, stack, strict=True):
+        bounds = f"{column / len(stacks):.2f}–{(column + 1) / len(stacks):.2f}"
+        for label, count in zip(histogram, stack, strict=True):
             height = count / tallest * CHART_HEIGHT
             base -= height
             if count:
@@ -83,8 +96,8 @@ def _histogram(confidence: Confidence, slots: dict[str, int]) -> list[Bar]:
     return bars
 
 
-def _tallest(confidence: Confidence) -> int:
-    return max(sum(stack) for stack in zip(*confidence.histogram.values(), strict=True)) or 1
+def _tallest(histogram: dict[str, list[int]]) -> int:
+    return max((sum(stack) for stack in zip(*histogram.values(), strict=True)), default=0) or 1
 
 
 def _percent(share: float) -> str:

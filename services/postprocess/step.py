@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -23,6 +25,7 @@ from zeroidle.errors import MissingObject, PermanentError
 from zeroidle.ports import Objects
 
 REJECTED_IN_REPORT = 20
+READERS = 4  # shards read ahead: a read takes tens of milliseconds, nearly all of it waiting
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +56,7 @@ def _build(
     metadata: list[PredictionMetadata] = []
     tally = Tally()
     with PredictionFiles(folder, request.input) as files:
-        for index in range(manifest.shards):
-            inputs, predictions = _load(request, objects, index)
+        for inputs, predictions in _loaded(request, objects, manifest.shards):
             told = codec.decode(predictions.schema.metadata[shards.PREDICTION_METADATA], PredictionMetadata)
             metadata.append(told)
             files.add(predictions, told.labels)
@@ -78,6 +80,21 @@ def _build(
     page.write_text(report.render(result, tally, rejected), encoding="utf-8")
     text.write_bytes(msgspec.json.format(codec.encode(result), indent=2) + b"\n")
     return [files.parquet, files.jsonl, page, text], manifest.rejected
+
+
+def _loaded(request: PostprocessRequest, objects: Objects, count: int) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """The input rows and the predictions of each shard, in order; a few are read ahead."""
+    ahead: deque[Future[tuple[pa.Table, pa.Table]]] = deque()
+    pool = ThreadPoolExecutor(READERS, thread_name_prefix="shard")
+    try:
+        for index in range(count):
+            ahead.append(pool.submit(_load, request, objects, index))
+            if len(ahead) > READERS:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _load(request: PostprocessRequest, objects: Objects, index: int) -> tuple[pa.Table, pa.Table]:

@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 from zeroidle.contracts import shards
 from zeroidle.contracts.services import ObjectRef
 
+DIGITS = 7  # behind the point, in JSON
+
 _encoder = msgspec.json.Encoder()
 
 
@@ -40,7 +42,8 @@ class PredictionFiles:
         if self._writer is None:
             self._writer = pq.ParquetWriter(self.parquet, table.schema, compression="zstd")
         self._writer.write_table(table)
-        self._lines.writelines(_encoder.encode(_rounded(row)) + b"\n" for row in table.to_pylist())
+        columns = {name: _rounded(table[name].combine_chunks()) for name in table.column_names}
+        self._lines.write(_encoder.encode_lines(pa.table(columns).to_pylist()))
 
     def _readable(self, predictions: pa.Table, classes: list[str]) -> pa.Table:
         columns: dict[str, Any] = {shards.ID: predictions[shards.ID]}
@@ -72,14 +75,13 @@ def _by_class(scores: Any, classes: list[str]) -> pa.StructArray:
     return pa.StructArray.from_arrays(arrays, names=classes)
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(array: Any) -> Any:
     """Floats as a person reads them: float32 has about seven digits, the rest is noise of the conversion."""
-    match value:
-        case float():
-            return round(value, 7)
-        case dict():
-            return {key: _rounded(item) for key, item in value.items()}
-        case list():
-            return [_rounded(item) for item in value]
-        case _:
-            return value
+    kind = array.type
+    if pa.types.is_floating(kind):
+        return pc.round(array.cast(pa.float64()), DIGITS)
+    if pa.types.is_struct(kind):
+        return pa.StructArray.from_arrays(list(map(_rounded, array.flatten())), names=[field.name for field in kind])
+    if pa.types.is_list(kind):
+        return pa.ListArray.from_arrays(array.offsets, _rounded(array.values))
+    return array

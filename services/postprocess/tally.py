@@ -77,11 +77,11 @@ class Tally:
         scores = predictions[shards.SCORE].to_numpy().astype(np.float64)
         self.score_sum += float(scores.sum())
         bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1).clip(0)
-        for label in sorted(set(labels)):
-            mine = labels == label
-            self.labels[label] += int(mine.sum())
-            counts = np.bincount(bins[mine], minlength=BINS)
-            self.histogram[label] = self.histogram.get(label, np.zeros(BINS, dtype=np.int64)) + counts
+        names, codes = np.unique(labels, return_inverse=True)
+        counted = np.bincount(codes * BINS + bins, minlength=len(names) * BINS).reshape(-1, BINS)
+        for label, counts in zip(names, counted, strict=True):
+            self.labels[label] += int(counts.sum())
+            self.histogram[label] = self.histogram.get(label, 0) + counts
         expected = _known_labels(inputs[shards.LABEL].to_pylist(), classes)
         self.confusion.update((e, got) for e, got in zip(expected, labels, strict=True) if e is not None)
         self._keep_examples(inputs, labels, scores, expected)
@@ -93,10 +93,13 @@ class Tally:
             return [_example(inputs, int(row), labels, scores, expected) for row in rows]
 
         by_score = np.argsort(scores, kind="stable")
-        for label in self.histogram:
-            best = by_score[labels[by_score] == label][::-1][:EXAMPLES]
-            merged = self.surest.get(label, []) + examples(best)
-            self.surest[label] = sorted(merged, key=lambda e: -e.score)[:EXAMPLES]
+        by_label = by_score[np.argsort(labels[by_score], kind="stable")]
+        for rows in np.split(by_label, np.flatnonzero(labels[by_label][1:] != labels[by_label][:-1]) + 1):
+            kept = self.surest.setdefault(str(labels[rows[0]]), [])
+            best = rows[::-1][:EXAMPLES]
+            if len(kept) == EXAMPLES:
+                best = best[scores[best] > kept[-1].score]
+            kept[:] = sorted(kept + examples(best), key=lambda e: -e.score)[:EXAMPLES]
         self.least_sure = sorted(self.least_sure + examples(by_score[:EXAMPLES]), key=lambda e: e.score)[:EXAMPLES]
         wrong = np.asarray([e is not None and e != got for e, got in zip(expected, labels, strict=True)], dtype=bool)
         worst = by_score[wrong[by_score]][::-1][:EXAMPLES]
