@@ -150,11 +150,12 @@ class LocalCloud:
             self.scheduler.create_schedule(schedule)
 
     async def stop(self) -> None:
-        """End everything; what is in the state goes on at the next start."""
-        for service in reversed((*self._called, *self._calling)):
-            await service.stop()
-        await self._gateway.stop()
-        self.context.store.close()
+        """End everything, whatever of it fails; what is in the state goes on at the next start."""
+        async with contextlib.AsyncExitStack() as ending:  # the last one pushed ends first
+            ending.callback(self.context.store.close)
+            ending.push_async_callback(self._gateway.stop)
+            for service in (*self._called, *self._calling):
+                ending.push_async_callback(service.stop)
 
     def is_idle(self) -> bool:
         """Is nothing on its way: no event undelivered, no execution active, no request in flight?"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -253,6 +254,23 @@ def test_a_cloud_that_cannot_start_leaves_nothing_behind(tmp_path: Path):
     with pytest.raises(ValueError, match="the bundle"), running(CloudConfig(state=tmp_path), wrong):
         pytest.fail("it started")
 
+    with running(CloudConfig(state=tmp_path)):
+        pass
+
+
+def test_a_service_that_fails_to_stop_keeps_no_other_from_stopping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def broken() -> None:
+        raise RuntimeError("the scheduler")
+
+    spec = ServiceSpec(name="server", command=(sys.executable, "-m", "http.server"), min_instances=1)
+    with contextlib.ExitStack() as ending:
+        cloud = ending.enter_context(running(CloudConfig(state=tmp_path), lambda _: Deployment(services=(spec,))))
+        (instance,) = cloud.call(cloud.run.instances, "server")
+        monkeypatch.setattr(cloud.scheduler, "stop", broken)
+        with pytest.raises(RuntimeError, match="the scheduler"):
+            ending.close()
+
+    assert instance.ended.is_set()
     with running(CloudConfig(state=tmp_path)):
         pass
 

@@ -219,6 +219,20 @@ def test_a_second_execution_of_an_attempt_ends_as_a_duplicate_and_runs_nothing()
     scene(scenario)
 
 
+def test_an_execution_of_an_attempt_that_was_closed_runs_nothing() -> None:
+    async def scenario(world: World) -> None:
+        url = f"{world.cloud.context.http_url}/upload/storage/v1/b/ledger/o?uploadType=media&name=claims/job-1-a1"
+        async with ClientSession() as client, client.post(url, json={"execution": None}) as answer:
+            assert answer.status == 200
+
+        execution = await world.run()
+
+        assert json.loads(execution.result or "") == {"duplicate_of": None}
+        assert world.calls == []
+
+    scene(scenario)
+
+
 def test_an_execution_whose_claim_was_written_but_not_answered_goes_on() -> None:
     async def scenario(world: World) -> None:
         world.cloud.context.faults.add(Fault("storage.objects.insert", action="fail_after", status=503))
