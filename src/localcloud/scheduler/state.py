@@ -92,7 +92,11 @@ class Scheduler:
         while True:
             due = self.next_run(schedule.name)
             await clock.sleep(due - clock.time() - EARLY_S)
-            self._publish(schedule, due)
+            try:
+                self._publish(schedule, due)
+            except Exception:  # a full disk, or a bug of ours: whoever waits for the schedule needs the next run
+                log.exception("schedule %s did not run; it is tried again after a period", schedule.name)
+                await clock.sleep(schedule.every_s)
 
     def _publish(self, schedule: Schedule, due: float) -> None:
         """Publish and set the next run, both or neither."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,6 +105,26 @@ def test_a_topic_that_is_gone_does_not_stop_the_schedule(scheduled: Scheduled) -
     scheduled.cloud.advance(seconds=60)
 
     scheduled.cloud.wait_until(lambda: scheduled.cloud.pubsub.backlog("later") == 1)
+
+
+def test_an_unexpected_failure_is_logged_and_the_schedule_goes_on(
+    scheduled: Scheduled, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [sqlite3.OperationalError("database or disk is full")]
+    publish = scheduled.cloud.pubsub.publish
+
+    def fail_once(*arguments: Any) -> list[str]:
+        if failures:
+            raise failures.pop()
+        return publish(*arguments)
+
+    monkeypatch.setattr(scheduled.cloud.pubsub, "publish", fail_once)
+    scheduled.create(TICK)
+    scheduled.cloud.advance(seconds=60)
+    scheduled.cloud.wait_until(lambda: "disk is full" in caplog.text)
+    assert scheduled.published() == 0
+
+    scheduled.advance_until(1, seconds=60)
 
 
 @pytest.mark.parametrize(
