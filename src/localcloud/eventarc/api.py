@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from localcloud.eventarc.errors import EventarcError, TriggerNotFound
+from localcloud.eventarc.errors import TriggerNotFound
 from localcloud.eventarc.state import Eventarc, Trigger
 from localcloud.pubsub.errors import shown
 
@@ -30,9 +30,8 @@ def routes(eventarc: Eventarc) -> list[BaseRoute]:
             if not _is_here(eventarc, request):
                 raise TriggerNotFound(f"there is nothing at {shown(request.url.path)}")
             return JSONResponse(_json(eventarc, eventarc.trigger(request.path_params["name"])))
-        except EventarcError as error:
-            body = {"error": {"code": error.http_status, "message": str(error), "status": error.status}}
-            return JSONResponse(body, error.http_status)
+        except TriggerNotFound as error:
+            return JSONResponse(error.body(), error.http_status)
 
     return [Route(_TRIGGERS, list_triggers), Route(_TRIGGERS + "/{name}", get_trigger)]
 

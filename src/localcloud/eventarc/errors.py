@@ -1,24 +1,13 @@
-"""What does Eventarc refuse?"""
+"""What does Eventarc refuse? Its triggers are made of Pub/Sub's topics and subscriptions, and refused like those."""
 
 from __future__ import annotations
 
-
-class EventarcError(Exception):
-    """Base of all refusals, with the canonical status and its HTTP number."""
-
-    status = "INTERNAL"
-    http_status = 500
+from localcloud.pubsub.errors import InvalidArgument, NotFound
 
 
-class InvalidTrigger(EventarcError):
+class InvalidTrigger(InvalidArgument):
     """A field of a trigger is wrong; the message names it, its value and what would be right."""
 
-    status = "INVALID_ARGUMENT"
-    http_status = 400
 
-
-class TriggerNotFound(EventarcError):
+class TriggerNotFound(NotFound):
     """There is no such trigger."""
-
-    status = "NOT_FOUND"
-    http_status = 404

@@ -259,8 +259,7 @@ def _rest(method: Method, kind: Any, name_field: str) -> Callable[[Request], Awa
             message = await _request_message(request, kind, name_field)
             response = await method(message, None)
         except PubSubError as error:
-            body = {"error": {"code": error.http_status, "message": str(error), "status": error.status}}
-            return JSONResponse(body, error.http_status)
+            return JSONResponse(error.body(), error.http_status)
         return JSONResponse(json_format.MessageToDict(response))
 
     return endpoint

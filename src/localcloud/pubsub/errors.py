@@ -14,6 +14,10 @@ class PubSubError(Exception):
     status = "INTERNAL"
     http_status = 500
 
+    def body(self) -> dict[str, dict[str, object]]:
+        """The error as JSON over REST: https://cloud.google.com/apis/design/errors#http_mapping"""
+        return {"error": {"code": self.http_status, "message": str(self), "status": self.status}}
+
 
 class InvalidArgument(PubSubError):
     """A field of the request breaks its rules; the message names the field, its value and what would be right."""
