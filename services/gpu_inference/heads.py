@@ -57,7 +57,7 @@ class Classifier:
     def apply(self, encoder: Encoder, sequences: Sequences) -> list[NDArray[np.float32]]:
         """Scores of each sequence's labels."""
         pooled = self._activation(self._dense(encoder.first_rows(sequences).float()))
-        return list(self._to_scores(self._out(pooled)).cpu().numpy())
+        return list(_finite(self._to_scores(self._out(pooled))))
 
 
 class TokenClassifier:
@@ -76,7 +76,7 @@ class TokenClassifier:
     def apply(self, encoder: Encoder, sequences: Sequences) -> list[NDArray[np.float32]]:
         """Scores of each token's labels."""
         rows, _ = encoder.all_rows(sequences)
-        scores = F.softmax(self._out(rows.float()), dim=-1).cpu().numpy()
+        scores = _finite(F.softmax(self._out(rows.float()), dim=-1))
         return np.split(scores, np.cumsum([len(sequence) for sequence in sequences])[:-1])
 
 
@@ -94,7 +94,7 @@ class Pooling:
         vectors = encoder.first_rows(sequences).float() if self._first else self._means(encoder, sequences)
         if self._normalize:
             vectors = F.normalize(vectors, dim=-1)
-        return list(vectors.cpu().numpy())
+        return list(_finite(vectors))
 
     def _means(self, encoder: Encoder, sequences: Sequences) -> Tensor:
         rows, runs = encoder.all_rows(sequences)
@@ -138,6 +138,18 @@ def _pooling(directory: Path) -> Pooling:
     return Pooling(first=first, normalize=normalize)
 
 
+def _finite(outputs: Tensor) -> NDArray[np.float32]:
+    """The outputs in memory. Raises PermanentError when one is no number: JSON has none such, and it means nothing."""
+    array: NDArray[np.float32] = outputs.cpu().numpy()
+    if not np.isfinite(array).all():
+        raise PermanentError(
+            "the model gives outputs that are not numbers",
+            code="NOT_FINITE",
+            hint="Its weights are damaged, or overflow in this precision: DTYPE=float32 has the widest range.",
+        )
+    return array
+
+
 def _mean(rows: Tensor, run: Run) -> Tensor:
     part = rows[run.start : run.start + run.count * run.length]
     return part.view(run.count, run.length, -1).float().mean(dim=1)
@@ -149,12 +161,15 @@ def _labels(config: Mapping[str, Any]) -> list[str]:
     if not isinstance(names, dict):
         return [f"LABEL_{index}" for index in range(int(config.get("num_labels", 2)))]
     try:
-        return [str(names[str(index)]) for index in range(len(names))]
+        labels = [str(names[str(index)]) for index in range(len(names))]
     except KeyError as error:
         raise PermanentError(
             f"id2label of config.json must number its labels from 0 (found {printable(sorted(names))})",
             code="NOT_A_MODEL",
         ) from error
+    if len(set(labels)) < len(labels):
+        raise PermanentError("id2label of config.json gives two outputs one name", code="NOT_A_MODEL")
+    return labels
 
 
 def _check(out: Linear, labels: Sequence[str]) -> None:

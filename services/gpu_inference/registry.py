@@ -66,7 +66,7 @@ class Registry:
 
         Raises MissingObject for an unknown model, PermanentError for one that cannot be run, TemporaryError.
         """
-        key = (ref.name, ref.version or self._newest_version(ref.name))
+        key = self._key(ref)
         with self._lock:
             slot = self._slots.get(key)
             mine = slot is None
@@ -83,6 +83,10 @@ class Registry:
                 slot.users -= 1
                 slot.used_at = self._clock()
 
+    def sha256(self, ref: ModelRef) -> str:
+        """The hash of a model's content, from its index: nothing is loaded. Raises as `use`."""
+        return self._look_up(self._key(ref))[0].sha256
+
     def loaded(self) -> list[str]:
         """name@version of what is loaded, most recently used first."""
         with self._lock:
@@ -96,6 +100,9 @@ class Registry:
         for slot in slots:
             if slot.model.done():
                 slot.model.result().close()
+
+    def _key(self, ref: ModelRef) -> Key:
+        return ref.name, ref.version or self._newest_version(ref.name)
 
     def _newest_version(self, name: str) -> str:
         with self._lock:
@@ -131,10 +138,7 @@ class Registry:
 
     def _load_model(self, key: Key, slot: Slot) -> Model:
         started = self._clock()
-        name, version = key
-        folder = f"{name}/{version}/"
-        found = {info.ref.name.removeprefix(folder): info for info in self._objects.list(self._bucket, folder)}
-        index = self._index(name, version, found)
+        index, found = self._look_up(key)
         self._make_room(key, slot, sum(found[file].size for file in index.files if file.endswith(".safetensors")))
         directory = self._download(index, found)
         model = self._load(directory, index)
@@ -145,9 +149,11 @@ class Registry:
         )  # fmt: skip
         return model
 
-    def _index(self, name: str, version: str, found: Mapping[str, ObjectInfo]) -> ModelIndex:
-        """What the version consists of, checked against what is there."""
-        where = f"{name}/{version}/{INDEX}"
+    def _look_up(self, key: Key) -> tuple[ModelIndex, Mapping[str, ObjectInfo]]:
+        """What the version consists of, checked against what is there; and that, by file name."""
+        name, version = key
+        folder, where = f"{name}/{version}/", f"{name}/{version}/{INDEX}"
+        found = {info.ref.name.removeprefix(folder): info for info in self._objects.list(self._bucket, folder)}
         if INDEX not in found:
             raise MissingObject(
                 f"model {printable(f'{name}@{version}')!r} is not in bucket {self._bucket!r}",
@@ -163,7 +169,7 @@ class Registry:
         missing = [file for file in index.files if file not in found]
         if missing:
             raise PermanentError(f"{where} names files that are not there: {printable(missing)}", code="NOT_A_MODEL")
-        return index
+        return index, found
 
     def _make_room(self, key: Key, slot: Slot, need: int) -> None:
         """Evict what was not used for longest until `need` bytes fit, and reserve them."""

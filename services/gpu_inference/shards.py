@@ -81,11 +81,14 @@ class Shards:
         """
         started = self.clock()
         shard = self._pinned(request.shard)
-        with self.registry.use(request.model) as model:
-            source = _source(shard, model.index.sha256)
-            existing = self.objects.stat(request.predictions)
+        existing = self.objects.stat(request.predictions)
+        if existing is not None:
+            # A repeated request needs no model.
+            source = _source(shard, self.registry.sha256(request.model))
             if (answer := _answer(existing, source)) is not None:
                 return answer
+        with self.registry.use(request.model) as model:
+            source = _source(shard, model.index.sha256)
             data, _ = self.objects.read(shard)
             table = read_shard(data, shard.name)
             encoded, predictions = self._predict(model, table.column(TEXT).to_pylist(), check)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 
 from services.gpu_inference.device import Runtime
 from services.gpu_inference.model import Encoded, Model, entities, load, split
@@ -185,6 +186,7 @@ def test_a_batch_is_split_evenly_and_completely(lengths: list[int], parts: int) 
         pytest.param({"num_attention_heads": "many"}, "config.json does not make sense", id="nonsense"),
         pytest.param({"num_attention_heads": 5}, "does not divide into 5 heads", id="heads"),
         pytest.param({"id2label": {"0": "a"}}, "names 1 labels, the weights have 3", id="labels"),
+        pytest.param({"id2label": {"0": "a", "1": "b", "2": "a"}}, "gives two outputs one name", id="same labels"),
         pytest.param({"position_embedding_type": "relative_key"}, "absolute", id="relative positions"),
     ],
 )
@@ -232,6 +234,24 @@ def test_a_tokenizer_that_does_not_fit_is_refused(
 
     with pytest.raises(PermanentError, match=message):
         load(path, describe(path, name="m"), runtime)
+
+
+@pytest.mark.parametrize("task", ["ForSequenceClassification", "ForTokenClassification", "Model"])
+def test_outputs_that_are_not_numbers_are_refused(
+    task: str, directory: Callable[[str], Path], runtime: Runtime, tmp_path: Path
+) -> None:
+    shutil.copytree(directory(f"Bert{task}"), tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    norm = next(name for name in weights if name.endswith("layer.2.output.LayerNorm.bias"))
+    weights[norm][0] = float("nan")
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    model = load(tmp_path, describe(tmp_path, name="broken"), runtime)
+
+    with pytest.raises(PermanentError) as caught:
+        model.predict(model.decode(["good", "bad"]))
+
+    model.close()
+    assert caught.value.code == "NOT_FINITE"
 
 
 def test_half_precision_agrees_roughly(directory: Callable[[str], Path], runtime: Runtime) -> None:

@@ -124,6 +124,21 @@ def test_the_same_request_again_is_answered_without_predicting(
     assert objects.stat(request.predictions) == written
 
 
+def test_a_repeated_request_loads_no_model(
+    start: Callable[..., Instance], objects: GoogleObjects, bucket: str, directory: Callable[[str], Path]
+) -> None:
+    add_model(objects, bucket, directory("DistilBertForSequenceClassification"), "other")
+    request = infer_request(bucket, model="other")
+    objects.write(request.shard, shard_bytes(TEXTS))
+    first = post(start(), request)
+
+    later = start()
+    second = post(later, request)
+
+    assert second == first
+    assert later.metric('inference_model_loads_total{result="ok"}') == 1, "the default model alone"
+
+
 @pytest.mark.parametrize("what", ["shard", "model"])
 def test_predictions_of_another_shard_or_model_are_replaced(
     what: str, start: Callable[..., Instance], objects: GoogleObjects, bucket: str, directory: Callable[[str], Path]
