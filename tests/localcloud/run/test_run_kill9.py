@@ -98,10 +98,19 @@ def test_the_end_of_a_process_does_not_depend_on_its_parents_word(tmp_path: Path
     until(lambda: members(int(done.stdout)) == [])
 
 
+def registered(watchdog: Watchdog) -> subprocess.Popen[bytes]:
+    """A process that has told the reaper of itself: it speaks only after that."""
+    command = watchdog.command(("sh", "-c", "echo begun; exec sleep 600"))
+    child = subprocess.Popen(command, stdin=watchdog.pipe(), stdout=subprocess.PIPE, start_new_session=True)
+    watchdog.born(child.pid)
+    with child.stdout as output:
+        assert output.readline() == b"begun\n"
+    return child
+
+
 def test_a_reaper_somebody_ended_is_replaced_and_knows_what_lives():
     watchdog = Watchdog()
-    child = subprocess.Popen(watchdog.command(("sleep", "600")), stdin=watchdog.pipe(), start_new_session=True)
-    watchdog.born(child.pid)
+    child = registered(watchdog)
     first = watchdog._reaper
     first.kill()
     first.wait()
@@ -119,8 +128,7 @@ def test_an_orderly_end_spares_what_is_none_of_its_business(tmp_path: Path):
     kept = tmp_path / "state"
     kept.mkdir()
     watchdog = Watchdog(kept)
-    child = subprocess.Popen(watchdog.command(("sleep", "600")), stdin=watchdog.pipe(), start_new_session=True)
-    watchdog.born(child.pid)
+    child = registered(watchdog)
 
     watchdog.close()
 
