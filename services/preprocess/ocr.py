@@ -8,15 +8,22 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import struct
 import threading
+import zlib
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from zeroidle.errors import PermanentError, printable
 
 MAX_PIXELS = 50_000_000  # an A4 page scanned at 600 dpi has 35 million
+# What Pillow's parsers raise over broken pixels and broken metadata.
+BROKEN = (
+    OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError,
+    struct.error, zlib.error,
+)  # fmt: skip
 # Two boxes stand on one line if their middles are closer than this share of the lower one's height.
 SAME_LINE = 0.5
 
@@ -37,8 +44,8 @@ class Ocr:
         Raises:
             PermanentError: CORRUPT; DECOMPRESSION_BOMB, more than MAX_PIXELS.
         """
-        pixels = decode_image(data)
         with self._lock:
+            pixels = decode_image(data)  # a large picture takes hundreds of megabytes: one at a time here too
             if self._engine is None:
                 self._engine = _load(self._threads)
             found, _ = self._engine(pixels)
@@ -59,7 +66,7 @@ def decode_image(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
             upright = ImageOps.exif_transpose(image).convert("RGBA")
     except Image.DecompressionBombError as error:  # Pillow's own limit comes first where the image is absurd
         raise _bomb(str(error)) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except BROKEN as error:
         raise PermanentError(
             f"the image cannot be read: {printable(str(error), 200)}",
             code="CORRUPT",

@@ -51,6 +51,19 @@ def test_a_broken_picture_is_refused(pipeline: Pipeline, reader: Ocr) -> None:
     pipeline.fails("a.png", SIGN.read_bytes()[:500], "CORRUPT", reader.lines)
 
 
+def test_a_picture_with_broken_metadata_is_refused() -> None:
+    sink = io.BytesIO()
+    metadata = Image.Exif()
+    metadata[0x010E], metadata[0x0112] = "hello", 6  # ImageDescription; Orientation, so that it has to be turned
+    Image.new("RGB", (40, 20)).save(sink, "JPEG", exif=metadata.tobytes())
+    data = sink.getvalue().replace(b"\x01\x0e\x00\x02", b"\x01\x00\x00\x02")  # a width that is a string
+
+    with pytest.raises(PermanentError) as caught:
+        decode_image(data)
+
+    assert caught.value.code == "CORRUPT"
+
+
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(pipeline: Pipeline, reader: Ocr) -> None:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
