@@ -2,12 +2,16 @@
 
 1. the endpoint in the environment, as `zeroidle up` prints it; `--state` overrules it
 2. the local cloud that has this state directory open: it says so in `running.json`
-3. a local cloud in this process, on this state directory, until the command ends
+3. a local cloud in this process, on this state directory, until the command ends and no other one uses it
+
+Of 2 and 3 each command holds a shared lock on `users` in the state directory. One that runs the local cloud for itself
+ends it only once it has that lock alone; who comes in that moment waits, and finds that it has to start its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import time
@@ -19,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zeroidle.errors import PermanentError, TemporaryError, printable
+from zeroidle_cli.output import err
 from zeroidle_cli.project import Project
 
 # Google's clients and the local cloud take a second to import; what needs them imports them.
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from zeroidle.gcp.objects import GoogleObjects
 
 RUNNING_FILE = "running.json"
+USERS_FILE = "users"
 ENDPOINT_VARIABLE = "STORAGE_EMULATOR_HOST"
 HEALTH_S = 5.0
 START_S = 15.0  # for another process that has the state open to say where it listens
@@ -85,9 +91,11 @@ def connect(project: Project, state: Path | None = None) -> Iterator[Connection]
             held by a local cloud that does not answer; CLOUD_GONE, the local cloud of another process ended meanwhile.
     """
     with contextlib.ExitStack() as ending:
-        exported = _exported() if state is None else None
         folder = (state or project.default_state).resolve()
-        found = exported or _announced(folder)
+        found = _exported() if state is None else None
+        if found is None:
+            users = ending.enter_context(_among_users(folder))
+            found = _announced(folder)
         if found is None:
             try:
                 cloud = ending.enter_context(serve(project, folder))
@@ -99,6 +107,7 @@ def connect(project: Project, state: Path | None = None) -> Iterator[Connection]
                 environment = _deployed_environment(project, cloud)
                 ending.enter_context(_set(environment))
                 yield Connection(project, folder, environment, cloud)
+                _until_alone(users)
                 return
         ending.enter_context(_set(found.environment))
         ending.enter_context(_end_explained(found))
@@ -141,6 +150,27 @@ def serve(project: Project, state: Path, *, http_port: int = 0, grpc_port: int =
             ) from error
         ending.enter_context(_announce(state, _deployed_environment(project, cloud)))
         yield cloud
+
+
+@contextlib.contextmanager
+def _among_users(state: Path) -> Iterator[int]:
+    """The lock that every command on `state` shares; the kernel takes it back however the process ends."""
+    state.mkdir(parents=True, exist_ok=True)
+    handle = os.open(state / USERS_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _until_alone(users: int) -> None:
+    """Return once no other command uses the local cloud of this one."""
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        err.print("Done. The local cloud stays for another command that uses it; Ctrl-C ends it now.", soft_wrap=True)
+        fcntl.flock(users, fcntl.LOCK_EX)
 
 
 @dataclass(frozen=True, slots=True)

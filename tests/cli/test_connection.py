@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,19 @@ from tests.cli.conftest import ROOT, Call
 from zeroidle.errors import TemporaryError
 from zeroidle_cli import connection, project
 from zeroidle_cli.connection import ENDPOINT_VARIABLE, RUNNING_FILE, Connection, connect
+
+# Another command: says that it is connected, and does its work when told.
+GUEST = """
+import sys
+from pathlib import Path
+from zeroidle_cli import project
+from zeroidle_cli.connection import connect
+
+with connect(project.find(), Path(sys.argv[1])) as found:
+    print("guest" if found.cloud is None else "host", flush=True)
+    sys.stdin.readline()
+    print(list(found.objects.list(found.bucket("models"), "")), flush=True)
+"""
 
 
 def dead_url() -> str:
@@ -106,6 +122,29 @@ def test_the_end_of_a_local_cloud_in_another_process_is_told(
 
     assert caught.value.code == "CLOUD_GONE"
     assert str(cloud.state) in caught.value.hint
+
+
+def test_a_local_cloud_that_another_command_uses_ends_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    command, pipe = [sys.executable, "-c", GUEST, str(tmp_path)], subprocess.PIPE
+    with contextlib.ExitStack() as ending:
+        with connect(project.find(ROOT), tmp_path) as host:
+            assert host.cloud is not None
+            guest = ending.enter_context(subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True))
+            assert guest.stdin is not None
+            assert guest.stdout is not None
+            assert guest.stdout.readline() == "guest\n"
+
+            def say(text: str, **_: object) -> None:
+                told.append(text)
+                guest.stdin.write("go on\n")
+                guest.stdin.flush()
+
+            monkeypatch.setattr(connection.err, "print", say)
+        assert guest.stdout.read() == "[]\n"
+
+    assert guest.returncode == 0
+    assert len(told) == 1
 
 
 def test_a_state_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path, call: Call) -> None:
