@@ -105,7 +105,8 @@ def _translated() -> Iterator[None]:
     """Arrow's errors as ours; what storage raised passes."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
+        # KeyError and UnicodeDecodeError: names of columns that stand twice, or are not UTF-8.
         # Arrow raises the bare OSError; a subclass is the network's, and worth another try.
         if isinstance(error, OSError) and type(error) is not OSError:
             raise

@@ -113,3 +113,12 @@ def test_a_file_without_a_column_of_text_is_refused(pipeline: Pipeline) -> None:
 
 def test_a_file_without_rows_is_empty(pipeline: Pipeline) -> None:
     pipeline.fails("a.parquet", parquet({"text": pa.array([], pa.string())}), "EMPTY_INPUT")
+
+
+@pytest.mark.parametrize("second", ["text", "n\xff"], ids=["twice", "not UTF-8"])
+def test_columns_without_usable_names_are_refused(pipeline: Pipeline, second: str) -> None:
+    sink = io.BytesIO()
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", second]), sink, store_schema=False)
+    data = sink.getvalue().replace("n\xff".encode(), b"n\xff\xff")
+
+    pipeline.fails("a.parquet", data, "CORRUPT")
