@@ -50,6 +50,29 @@ def test_the_function_is_killed_around_each_of_its_effects(driver: Driver, call:
     assert_one_correct_result(driver, job)
 
 
+@pytest.mark.parametrize("when", ["fail", "fail_after"], ids=["before", "after"])
+def test_the_function_is_killed_around_its_last_effect(driver: Driver, when: str) -> None:
+    """The record's second write, which names the execution; the beats, which write it too, come later here."""
+    driver.run("wake-up.jsonl", records(COUNT))
+    eventually(driver.cloud.is_idle, "nothing of the wake-up writes any more")
+    killed: list[int] = []
+
+    def kill(fault: Fault) -> None:
+        if fault.call.startswith("storage"):
+            killed.append(driver.kill("on_upload"))
+
+    driver.cloud.faults.on_hit = kill
+    driver.cloud.faults.add(Fault("eventarc.events.deliver", "on-heartbeat", "delay", delay_s=2, times=2))
+    driver.cloud.faults.add(Fault("storage.objects.insert", "*-jobs/jobs/*", when, skip=1))  # type: ignore[arg-type]  # as above
+    try:
+        job = driver.run(f"killed-last-{when}.jsonl", records(COUNT))
+    finally:
+        driver.cloud.faults.on_hit = None
+
+    assert killed == [1]
+    assert_one_correct_result(driver, job)
+
+
 @pytest.mark.parametrize("service", ["preprocess", "gpu-inference", "postprocess"])
 def test_a_service_instance_is_killed_in_the_middle_of_a_request(driver: Driver, service: str) -> None:
     driver.cloud.faults.add(Fault("run.services.invoke", f"zeroidle-{service}", "kill"))
