@@ -11,7 +11,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(addprefix --find-
 UNITS := functions:functions preprocess:services/preprocess gpu-inference:services/gpu_inference postprocess:services/postprocess
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model demo test check format bench lock clean
+.PHONY: help setup model demo test unit check format bench lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ demo: setup ## Run the file pipeline on the examples, whole, on this machine.
 
 test: setup ## Run all tests.
 	$(BIN)/python -m pytest
+
+unit: setup ## Run the quick tests only.
+	$(BIN)/python -m pytest -q -m 'not e2e and not slow'
 
 check: $(STAMP) ## Lint, types, import rules, and whether generated files are current.
 	$(BIN)/ruff check .
