@@ -1,72 +1,16 @@
-"""Local storage on a real socket, and a runner that puts a file there and preprocesses it."""
+"""A runner that puts a file into local storage and preprocesses it."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
-from collections.abc import Iterator
-
 import pytest
-import uvicorn
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import storage as gcs
-from starlette.applications import Starlette
 
-from localcloud.clock import Clock
-from localcloud.context import Context
-from localcloud.faults import Faults
-from localcloud.identity import Identity
-from localcloud.storage import Storage, routes
-from localcloud.store import Store
+from tests.services.local_storage import LocalStorage
 from tests.services.preprocess.pipeline import INPUT, WORK, Pipeline
-from zeroidle.gcp.objects import GoogleObjects
-
-
-class LocalStorage:
-    """The emulator in a thread of its own."""
-
-    def __init__(self) -> None:
-        listening = socket.create_server(("127.0.0.1", 0))
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does not; it saves 40 ms a request
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self.faults = Faults()
-        clock = Clock()
-        context = Context("p", "us-central1", clock, Store(), self.faults, Identity(clock), self.url, "")
-        self._storage = Storage(context)
-        self._storage.create_bucket(INPUT)
-        self._storage.create_bucket(WORK)
-        self._server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes(self._storage)), log_level="warning"))
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(listening,), daemon=True)
-        self._thread.start()
-        assert self._started.wait(10)
-
-    def _run(self, listening: socket.socket) -> None:
-        async def main() -> None:
-            await self._storage.start()
-            self._started.set()
-            await self._server.serve(sockets=[listening])
-            await self._storage.stop()
-
-        asyncio.run(main())
-
-    def client(self) -> gcs.Client:
-        return gcs.Client(project="p", credentials=AnonymousCredentials(), client_options={"api_endpoint": self.url})
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(10)
-
-
-@pytest.fixture(scope="session")
-def local_storage() -> Iterator[LocalStorage]:
-    storage = LocalStorage()
-    yield storage
-    storage.stop()
 
 
 @pytest.fixture
 def pipeline(local_storage: LocalStorage, request: pytest.FixtureRequest) -> Pipeline:
     """Work of this test alone."""
-    return Pipeline(GoogleObjects(local_storage.client()), prefix=request.node.name[:200])
+    for bucket in (INPUT, WORK):
+        local_storage.create_bucket(bucket)
+    return Pipeline(local_storage.objects(), prefix=request.node.name[:200])

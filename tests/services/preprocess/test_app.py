@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.services.preprocess.conftest import LocalStorage
+from tests.services.local_storage import LocalStorage
 from tests.services.preprocess.pipeline import Pipeline
 from zeroidle.contracts import codec
 from zeroidle.http import READY_PATH

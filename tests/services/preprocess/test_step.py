@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from services.preprocess import shards, source, step
-from tests.services.preprocess.conftest import LocalStorage
+from tests.services.local_storage import LocalStorage
 from tests.services.preprocess.pipeline import INPUT, Pipeline, no_pictures
 from zeroidle.contracts.services import ObjectRef
 from zeroidle.contracts.shards import shard_name
