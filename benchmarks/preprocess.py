@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -32,7 +32,7 @@ The hotel was clean and friendly, the room worth its price, and the food wonderf
 
 
 class Files:
-    """`zeroidle.ports.Objects` over one input file and a directory of shards."""
+    """What preprocess uses of `zeroidle.ports.Objects`, over one input file and a directory of shards."""
 
     def __init__(self, source: Path, work: Path) -> None:
         self._source = source
@@ -54,15 +54,6 @@ class Files:
         (self._work / ref.name.rpartition("/")[2]).write_bytes(data)
         self.written_bytes += len(data)
         return 1
-
-    def copy(self, source: ObjectRef, target: ObjectRef, *, if_generation: int | None = None) -> int:
-        raise NotImplementedError
-
-    def list(self, bucket: str, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
-        raise NotImplementedError
-
-    def delete(self, ref: ObjectRef, *, if_generation: int | None = None) -> None:
-        raise NotImplementedError
 
 
 def generate(path: Path, is_enough: Callable[[int, int], bool]) -> int:

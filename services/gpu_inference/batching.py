@@ -192,7 +192,7 @@ class Device:
         for one in batch:
             try:
                 one.done.set_result(one.model.predict(one.texts))
-            except Exception as alone:  # noqa: BLE001
+            except Exception as alone:  # noqa: BLE001  # as above: it belongs to this caller
                 one.done.set_exception(alone)
 
     def _measure(self) -> None:

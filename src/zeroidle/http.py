@@ -154,7 +154,7 @@ def _unavailable(error: TemporaryError) -> Response:
 
 
 async def _http(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
+    assert isinstance(error, HTTPException)  # noqa: S101  # as above
     return error_response(ZeroidleError(str(error.detail), code=f"HTTP_{error.status_code}"), error.status_code)
 
 

@@ -43,7 +43,7 @@ class Run:
     @property
     def client(self) -> aiohttp.ClientSession:
         """The connections to the instances."""
-        assert self._client is not None, "not started"  # noqa: S101
+        assert self._client is not None, "not started"  # noqa: S101  # a mistake of ours, not of a caller
         return self._client
 
     async def start(self) -> None:

@@ -61,7 +61,7 @@ class Watchdog:
         if self._reaper is None:
             return
         self._write("quit")
-        assert self._reaper.stdin is not None  # noqa: S101
+        assert self._reaper.stdin is not None  # noqa: S101  # as above
         with contextlib.suppress(BrokenPipeError):
             self._reaper.stdin.close()
         self._reaper.wait()

@@ -28,7 +28,7 @@ TIMEOUT_S = 60.0
 # The client's own default keeps trying for 120 s, longer than most of our callers may take.
 RETRY = DEFAULT_RETRY.with_timeout(30.0)
 # Which call wrote this version: tells a lost response from a lost race.
-WRITE_TOKEN = "zeroidle-write"  # noqa: S105
+WRITE_TOKEN = "zeroidle-write"  # noqa: S105  # the name of a metadata key
 # What another try may mend; the client itself has tried for RETRY's time where that was safe. A token comes from the
 # metadata server, whose silence is a RefreshError or a TransportError.
 _TRANSIENT = (
