@@ -155,6 +155,8 @@ class _RoutineCompiler:
 
     def inline(self, node: yaml.Node, place: _Place) -> Block:
         """A body that is `steps` or a single step without a name."""
+        if source.is_map(node) and [key.value for key, _ in node.value] == ["steps"]:
+            return self.block(node.value[0][1], place)
         return Block([self.step(node, node, place)])
 
     def step(self, key: yaml.Node, body: yaml.Node, place: _Place) -> Step:
@@ -305,9 +307,9 @@ class _RoutineCompiler:
         if not 2 <= len(named) <= MAX_BRANCHES:
             raise self.failure(place, f"parallel has {len(named)} branches; 2 to {MAX_BRANCHES} are allowed")
         branches = []
-        for name, _, body in named:
+        for name, key, body in named:
             scope = place.scope.child(source.assigned(body), (), shared)
-            branches.append(Branch(name, self.inline(body, _Place(name, scope)), scope.names))
+            branches.append(Branch(name, source.position(key), self.inline(body, _Place(name, scope)), scope.names))
         return branches
 
     def _try(self, head: Step, fields: dict[str, yaml.Node], place: _Place) -> Step:

@@ -7,11 +7,12 @@ import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from localcloud.workflows import retries, values
 from localcloud.workflows.errors import StackFrame, WorkflowError, runtime_error, type_error, value_error
 from localcloud.workflows.expressions import resolve
+from localcloud.workflows.observe import StepRun, StepType
 from localcloud.workflows.program import (
     Assign,
     Assignment,
@@ -40,6 +41,7 @@ MAX_CALLS = 20  # depth of the call stack. Not documented: whether main counts. 
 MAX_NESTING = 2  # of parallel steps
 MAX_CONCURRENCY = 20
 MAX_BRANCH_ERRORS = 100
+_T = TypeVar("_T")
 _FAIRNESS = 500  # steps after which a busy execution lets others run
 
 
@@ -113,8 +115,56 @@ async def _step(step: Step, scope: VariableScope) -> _Signal:
     # Only outside parallel steps: the order of branches must not depend on the event loop.
     if run.steps % _FAIRNESS == 0 and scope.thread.nesting == 0:
         await asyncio.sleep(0)
-    signal = await _RUN[type(step)](step, scope)
+    if run.observer is None:
+        signal = await _RUN[type(step)](step, scope)
+    else:
+        signal = await _observed(_step_type(step), step, scope, _RUN[type(step)](step, scope))
     return step.next if signal is None else signal
+
+
+async def _observed(
+    kind: StepType,
+    step: Step,
+    scope: VariableScope,
+    outcome: Awaitable[_T],
+    number: int | None = None,
+    expected: int | None = None,
+) -> _T:
+    """Wait for the outcome of a step or a part of one, and tell the observer when it starts and ends."""
+    thread = scope.thread
+    if (observer := thread.run.observer) is None:
+        return await outcome
+    parent = thread.step
+    thread.step = here = StepRun(
+        type=kind,
+        step=step.name,
+        routine=scope.call.routine,
+        position=step.position,
+        thread=thread.path,
+        parent=parent,
+        number=number,
+        expected=expected,
+    )
+    observer.started(here)
+    try:
+        value = await outcome
+    except WorkflowError as error:
+        observer.ended(here, error)
+        raise
+    finally:
+        thread.step = parent
+    observer.ended(here, None)
+    return value
+
+
+def _step_type(step: Step) -> StepType:
+    match step:
+        case CallFunction():
+            return StepType.CONNECTOR_CALL if step.function.is_connector else StepType.STD_LIB_CALL
+        case Parallel():
+            return StepType.PARALLEL_FOR if step.loop else StepType.PARALLEL_BRANCH
+        case _:
+            return _STEP_TYPES[type(step)]
 
 
 async def _assign(step: Assign, scope: VariableScope) -> _Signal:
@@ -167,11 +217,16 @@ async def _call_routine(step: CallRoutine, scope: VariableScope) -> _Signal:
 
 
 async def _switch(step: Switch, scope: VariableScope) -> _Signal:
-    for condition, body in step.entries:
+    for number, (condition, body) in enumerate(step.entries, 1):
         if values.boolean(await resolve(condition, scope), "switch condition"):
             # Not documented: the switch's own `next` after embedded steps that don't jump. Here it is taken.
-            return await _step(body, scope) if not isinstance(body, Goto) else body.next
+            chosen = _case(body, scope)
+            return await _observed(StepType.CONDITION, body, scope, chosen, number, len(step.entries))
     return None
+
+
+async def _case(body: Step, scope: VariableScope) -> _Signal:
+    return body.next if isinstance(body, Goto) else await _step(body, scope)
 
 
 async def _nested(step: Nested, scope: VariableScope) -> _Signal:
@@ -194,10 +249,12 @@ async def _goto(step: Goto, scope: VariableScope) -> _Signal:
 
 
 async def _for(step: For, scope: VariableScope) -> _Signal:
-    for index, item in enumerate(await _items(step.loop, scope)):
+    items = await _items(step.loop, scope)
+    for index, item in enumerate(items):
         inner = _iteration(step.loop, index, item, scope, scope.thread)
+        body = _block(step.loop.body, inner)
         try:
-            signal = await _block(step.loop.body, inner)
+            signal = await _observed(StepType.FOR_ITERATION, step, scope, body, index + 1, len(items))
         finally:
             inner.release()
         if signal is Exit.BREAK:
@@ -238,15 +295,17 @@ async def _try(step: Try, scope: VariableScope) -> _Signal:
     except WorkflowError as error:
         if step.handler is None:
             raise
-        return await _handle(step.handler, error, scope)
+        return await _observed(StepType.EXCEPT, step, scope, _handle(step.handler, error, scope))
 
 
 async def _attempts(step: Try, scope: VariableScope) -> _Signal:
     delays: Iterator[float] | None = None
     predicate: FunctionRef | None = None
+    attempt = 0
     while True:
         try:
-            return await _block(step.body, scope)
+            kind = StepType.RETRY if attempt else StepType.TRY
+            return await _observed(kind, step, scope, _block(step.body, scope), attempt or None)
         except WorkflowError as error:
             if step.retry is None:
                 raise
@@ -259,6 +318,9 @@ async def _attempts(step: Try, scope: VariableScope) -> _Signal:
             delay = next(delays, None)
             if delay is None:
                 raise
+            attempt += 1
+            if scope.thread.step is not None and (observer := scope.thread.run.observer):
+                observer.retried(scope.thread.step, error, attempt, delay)
         await scope.thread.sleep(delay)
 
 
@@ -294,8 +356,10 @@ async def _parallel(step: Parallel, scope: VariableScope) -> _Signal:
     async def worker() -> None:
         for index, branch in pending:
             path = f"{thread.path}{position}.{index}/"
+            kind = StepType.FOR_ITERATION if step.loop else StepType.PARALLEL_BRANCH_ENTRY
             try:
-                await branch.run(Thread(thread.run, path, thread.calls, thread.nesting + 1))
+                inner = branch.open_scope(Thread(thread.run, path, thread.calls, thread.nesting + 1, thread.step))
+                await _observed(kind, branch.step, inner, branch.run(inner), index + 1, len(branches))
             except WorkflowError as error:
                 failures[branch.name] = error
 
@@ -312,11 +376,11 @@ class _Branch:
     """A branch, or an iteration, which is identified by its index."""
 
     name: str
+    step: Step
     body: Block
     open_scope: Callable[[Thread], VariableScope]
 
-    async def run(self, thread: Thread) -> None:
-        scope = self.open_scope(thread)
+    async def run(self, scope: VariableScope) -> None:
         try:
             await _block(self.body, scope)
         finally:
@@ -325,10 +389,10 @@ class _Branch:
 
 async def _branches(step: Parallel, scope: VariableScope) -> list[_Branch]:
     if step.loop is None:
-        return [_Branch(each.name, each.body, partial(scope.inner, each.names)) for each in step.branches]
+        return [_Branch(each.name, each, each.body, partial(scope.inner, each.names)) for each in step.branches]
     loop = step.loop
     return [
-        _Branch(str(index), loop.body, partial(_iteration, loop, index, item, scope))
+        _Branch(str(index), step, loop.body, partial(_iteration, loop, index, item, scope))
         for index, item in enumerate(await _items(loop, scope))
     ]
 
@@ -370,4 +434,16 @@ _RUN: dict[type[Step], Callable[[Any, VariableScope], Awaitable[_Signal]]] = {
     Raise: _raise,
     Nested: _nested,
     Goto: _goto,
+}
+
+_STEP_TYPES: dict[type[Step], StepType] = {
+    Assign: StepType.ASSIGN,
+    CallRoutine: StepType.SUBWORKFLOW_CALL,
+    Switch: StepType.SWITCH,
+    For: StepType.FOR,
+    Try: StepType.TRY_RETRY_EXCEPT,
+    Return: StepType.RETURN,
+    Raise: StepType.RAISE,
+    Nested: StepType.STEPS,
+    Goto: StepType.GOTO,
 }

@@ -26,10 +26,6 @@ _PARENTS = {
 }
 
 
-class DeploymentError(Exception):
-    """The source cannot be deployed; the message is in the words of the real service where they are known."""
-
-
 @dataclass(frozen=True, slots=True)
 class Position:
     """Where something stands in the source: `line` and `column` count from 1."""
@@ -37,6 +33,22 @@ class Position:
     line: int
     column: int = 0
     length: int = 0
+
+
+class DeploymentError(Exception):
+    """The source cannot be deployed; the message is in the words of the real service where they are known.
+
+    `position` is the place in the source, `routine` and `step` what stands there, each as far as there is one.
+    """
+
+    def __init__(
+        self, message: str, *, position: Position | None = None, routine: str | None = None, step: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.position = position
+        self.routine = routine
+        self.step = step
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,11 @@ class Function:
     required: frozenset[str]
     open_ended: bool = False
 
+    @property
+    def is_connector(self) -> bool:
+        """A connector, and not of the standard library."""
+        return self.name.startswith("googleapis.")
+
     def problem(self, given: Sequence[str]) -> str:
         """What is wrong with these argument names; empty if nothing is."""
         if not self.open_ended and (unknown := [name for name in given if name not in self.params]):

@@ -110,10 +110,9 @@ class For(Step):
 
 
 @dataclass(slots=True, eq=False)
-class Branch:
+class Branch(Step):
     """One branch of a `parallel` step."""
 
-    name: str
     body: Block
     names: frozenset[str]
 

@@ -140,7 +140,7 @@ def text_of(node: yaml.Node, what: str) -> str:
 
 def problem(node: yaml.Node, message: str) -> DeploymentError:
     """A deployment error at a place of the source."""
-    return DeploymentError(f"failed to build: line {node.start_mark.line + 1}: {message}")
+    return DeploymentError(f"failed to build: line {node.start_mark.line + 1}: {message}", position=position(node))
 
 
 def bodies(steps: yaml.Node) -> Iterator[yaml.Node]:

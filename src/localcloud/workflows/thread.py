@@ -11,6 +11,7 @@ from localcloud.clock import Clock
 from localcloud.workflows.errors import runtime_error
 from localcloud.workflows.http import HttpClient
 from localcloud.workflows.journal import Journal
+from localcloud.workflows.observe import StepObserver, StepRun
 from localcloud.workflows.program import Program
 from localcloud.workflows.values import Value, memory_error, size
 
@@ -44,6 +45,7 @@ class Run:
     http_url: str
     log: Callable[[Value, str], None]
     mint: Callable[[str], str]  # an identity token for an audience
+    observer: StepObserver | None = None
     steps: int = 0
     memory: int = 0
     current: tuple[str, str] | None = None  # routine and step
@@ -58,11 +60,12 @@ class Run:
 class Thread:
     """The main thread of an execution, or one branch or iteration of a parallel step."""
 
-    __slots__ = ("_position", "calls", "nesting", "path", "run")
+    __slots__ = ("_position", "calls", "nesting", "path", "run", "step")
 
-    def __init__(self, run: Run, path: str = "", calls: int = 0, nesting: int = 0) -> None:
+    def __init__(self, run: Run, path: str = "", calls: int = 0, nesting: int = 0, step: StepRun | None = None) -> None:
         self.run = run
         self.path = path
+        self.step = step  # the innermost that is observed
         self.calls = calls  # depth of the call stack
         self.nesting = nesting  # depth of parallel steps
         self._position = 0
