@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from localcloud.activity import Activity
 from localcloud.clock import Clock
 from localcloud.faults import Faults
 from localcloud.identity import Identity
@@ -22,6 +23,11 @@ class Context:
     identity: Identity
     http_url: str  # base URL of the gateway, e.g. http://127.0.0.1:9000, without a trailing slash
     grpc_address: str  # host:port of the gRPC server
+    activity: Activity = field(init=False)  # what the services say they do
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "activity", Activity(self.clock))
+        self.faults.activity = self.activity
 
     def service_account(self, name: str) -> str:
         """The email of a service account of this project."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal, get_args
 
+from localcloud.activity import Activity
+
 Action = Literal["fail", "fail_after", "delay", "duplicate", "drop", "kill"]
 
 
@@ -54,6 +56,7 @@ class Faults:
 
     def __init__(self) -> None:
         self.on_hit: Callable[[Fault], None] | None = None
+        self.activity: Activity | None = None  # where hits are noted
         self._standing: list[Fault] = []
         self._lock = threading.Lock()
 
@@ -79,6 +82,8 @@ class Faults:
         `eventarc.events.deliver`, `run.services.invoke`, `workflows.executions.create`).
         """
         fault = self._next(call, resource) if self._standing else None
+        if fault is not None and self.activity is not None:
+            self.activity.emit("faults", fault.call, fault.action, "%s %s", call, resource, level="warning")
         if fault is not None and self.on_hit is not None:
             self.on_hit(fault)
         return fault

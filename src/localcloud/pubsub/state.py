@@ -120,6 +120,7 @@ class PubSub:
                 subscription.resource.topic = DELETED_TOPIC
                 self._save(subscription)
             del self._topics[name]
+        self.context.activity.emit("pubsub", short_name(name), "topic deleted")
 
     def subscriptions_of(self, topic: str) -> list[str]:
         """The names of a topic's subscriptions. Raises NotFound."""
@@ -151,6 +152,7 @@ class PubSub:
         if self._loop is not None and self._arrivals:
             # Not before the transaction that this may be part of has ended.
             self._loop.call_soon(self._admit)
+        self.context.activity.emit("pubsub", short_name(name), "published", "%d messages", len(ids), ref=ids[-1])
         return ids
 
     def _fan_out(
@@ -217,6 +219,7 @@ class PubSub:
         self._check_dead_letter(resource)
         self.context.store.put(SUBSCRIPTIONS, resource.name, resource.SerializeToString())
         self._run(self._open(resource))
+        self.context.activity.emit("pubsub", short_name(resource.name), "subscription created")
         return resource
 
     def subscription(self, name: str) -> Subscription:
@@ -248,6 +251,7 @@ class PubSub:
         self._stop_pusher(name)
         self._by_topic.get(subscription.resource.topic, {}).pop(name, None)
         del self._subscriptions[name]
+        self.context.activity.emit("pubsub", short_name(name), "subscription deleted")
 
     def detach(self, name: str) -> None:
         """Cut a subscription from its topic; its backlog is dropped. Raises NotFound."""
@@ -326,6 +330,7 @@ class PubSub:
     def _save_topic(self, resource: Any) -> Any:
         self.context.store.put(TOPICS, resource.name, resource.SerializeToString())
         self._topics[resource.name] = resource
+        self.context.activity.emit("pubsub", short_name(resource.name), "topic saved")
         return resource
 
     def _stop_pusher(self, name: str) -> None:

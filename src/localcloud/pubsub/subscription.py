@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from localcloud.activity import Level, Service
 from localcloud.clock import Timer
 from localcloud.context import Context
 from localcloud.faults import Fault
@@ -125,6 +126,7 @@ class Subscription:
             if entry is None:
                 break
             fault = self._context.faults.take(*self.fault_point)
+            self._say("delivered", "attempt %d", entry.attempts, ref=str(entry.id))
             for delivery in self._deliver(entry, fault):
                 entry.on_end = on_end
                 deliveries.append(delivery)
@@ -146,6 +148,7 @@ class Subscription:
                 entry = self._leased_as(ack_id)
                 if entry is not None:
                     self._remove(entry)
+                    self._say("acknowledged", ref=str(entry.id))
         self.notify()
 
     def extend(self, ack_ids: Iterable[str], seconds: float) -> None:
@@ -202,7 +205,10 @@ class Subscription:
                         self.name, entry.id, policy.dead_letter_topic, entry.attempts,
                     )  # fmt: skip
                     self._remove(entry, expired=expired)
+                    self._say("dead-lettered", "after %d attempts", entry.attempts, level="error", ref=str(entry.id))
                     return
+        reason = "not acknowledged in time" if expired else "refused"
+        self._say(reason, "attempt %d", entry.attempts, level="warning", ref=str(entry.id))
         self.queue.release(entry, self._context.clock.time(), self._backoff(entry.attempts), expired=expired)
 
     def _backoff(self, attempts: int) -> float:
@@ -267,6 +273,12 @@ class Subscription:
     def _entry(self, id_: int, message: Any, size: int) -> Entry:
         key = message.ordering_key if self.resource.enable_message_ordering else ""
         return Entry(id_, size, message.publish_time.ToNanoseconds() / 1e9, key)
+
+    def _say(self, action: str, detail: str = "", *values: object, level: Level = "info", ref: str) -> None:
+        """Note it as what the deliveries are called: those of a trigger are Eventarc's."""
+        call, resource = self.fault_point
+        service: Service = "eventarc" if call.startswith("eventarc.") else "pubsub"
+        self._context.activity.emit(service, resource, action, detail, *values, level=level, ref=ref)
 
     def _key(self, id_: int) -> str:
         return f"{self.name}/{id_:020d}"

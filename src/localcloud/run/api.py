@@ -75,7 +75,7 @@ class Proxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; when its caller goes away, so does the request to the instance."""
         self._run.in_flight += 1
-        request, reply = _Request(scope, receive), _Reply(send)
+        request, reply, began = _Request(scope, receive), _Reply(send), self._clock.time()
         work = asyncio.ensure_future(self._answer(request, reply))
         gone = asyncio.ensure_future(request.abandoned())
         try:
@@ -85,6 +85,11 @@ class Proxy:
             work.cancel()
             await asyncio.wait({work})
             self._run.in_flight -= 1
+            self._run.context.activity.emit(
+                "run", request.service, "request", "%s %s: %d after %.3f s",
+                request.method, request.path[:200], reply.status, self._clock.time() - began,
+                level="error" if reply.status >= 500 else "info",
+            )  # fmt: skip
         if not work.cancelled():
             work.result()
 
@@ -309,11 +314,12 @@ class _Reply:
 
     def __init__(self, send: Send) -> None:
         self.started = False
+        self.status = 0  # none sent yet
         self._send = send
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head."""
-        self.started = True
+        self.started, self.status = True, status
         dropped = _HOP_BY_HOP | ({b"content-length"} if status in (204, 304) else frozenset())
         kept = [(key, value) for key, value in headers if key.lower() not in dropped]
         await self._send({"type": "http.response.start", "status": status, "headers": kept})

@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from localcloud.activity import Level
 from localcloud.context import Context
 from localcloud.run import state
 from localcloud.run.errors import InstanceFailed, NoInstance, NoSuchService
@@ -219,6 +220,7 @@ class Service:
         )
         self.instances.append(instance)
         self._run.events.append(instance.cold_start)
+        self._say(instance, "instance starting")
         self._spawn(self._live(instance))
 
     async def _live(self, instance: Instance) -> None:
@@ -227,16 +229,19 @@ class Service:
             await instance.start(self._run.client, os.environ)
         except StartFailed as error:
             self.instances.remove(instance)
+            self._say(instance, "instance failed", "%s", str(error), level="error")
             if not self._stopped and not instance.retired:
                 self._start_failed(instance, str(error))
             return
         instance.idle_since = self._clock.time()
+        self._say(instance, "instance ready")
         if not self._queue:
             instance.log_cold_start()
         self._serve_waiting()
         self._watch_idle(instance)
         await instance.ended.wait()
         self.instances.remove(instance)
+        self._say(instance, "instance ended", "exit code %s, %d requests served", instance.exit_code, instance.served)
         if instance.idle_timer is not None:
             instance.idle_timer.cancel()
         if instance.served == 0 and not instance.asked_to_end:  # or `min_instances` would start it without end
@@ -307,6 +312,9 @@ class Service:
     def _stop(self, instance: Instance) -> None:
         instance.close()  # now, so that nobody counts on it any more
         self._spawn(instance.stop())
+
+    def _say(self, instance: Instance, action: str, detail: str = "", *values: object, level: Level = "info") -> None:
+        self._run.context.activity.emit("run", self.spec.name, action, detail, *values, level=level, ref=instance.name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -104,6 +104,7 @@ class Scheduler:
         with self._context.store.transaction():
             self._keep(schedule, due + (missed + 1) * schedule.every_s)
             try:
+                self._context.activity.emit("scheduler", schedule.name, "ran")
                 self._pubsub.publish(schedule.topic, [PublishedMessage(schedule.data, schedule.attributes)])
             except PubSubError as error:
                 log.error("schedule %s: %s", schedule.name, error)

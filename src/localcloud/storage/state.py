@@ -95,6 +95,7 @@ class Storage:
         bucket = Bucket(name=name, location=location, created=now, updated=now, fields=fields)
         self._save(bucket)
         self._indexes[name] = Index()
+        self.context.activity.emit("storage", name, "bucket created")
         return bucket
 
     def bucket(self, name: str, conditions: Preconditions = NONE, *, reading: bool = False) -> Bucket:
@@ -129,6 +130,7 @@ class Storage:
             raise StorageError(409, "The bucket you tried to delete is not empty.")
         self._store.delete(_BUCKETS, name)
         del self._buckets[name], self._indexes[name]
+        self.context.activity.emit("storage", name, "bucket deleted")
 
     def _save(self, bucket: Bucket) -> None:
         self._store.put(_BUCKETS, bucket.name, _encode(bucket))
@@ -336,6 +338,10 @@ class Storage:
             self._indexes[item.bucket].remove(item)
             if item.file:
                 (self._store.blobs / item.file).unlink(missing_ok=True)
+        for event_type, item in events:
+            self.context.activity.emit(
+                "storage", f"{item.bucket}/{item.name}", event_type.rpartition(".")[2], "%d bytes", item.size
+            )
 
 
 def _joined(writer: PayloadWriter, parts: Sequence[bytes | Iterator[bytes]]) -> Payload:

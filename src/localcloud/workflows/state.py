@@ -102,7 +102,12 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> str:
         """The key of the stored document."""
-        return f"{self.workflow}/{self.name.rpartition('/')[2]}"
+        return f"{self.workflow}/{self.id}"
+
+    @property
+    def id(self) -> str:
+        """The last part of the resource name."""
+        return self.name.rpartition("/")[2]
 
 
 @dataclass
@@ -228,6 +233,7 @@ class Workflows:
             self._put(execution)
             store.put(_ACTIVE, execution.key, b"")
         self._launch(execution)
+        self.context.activity.emit("workflows", execution.workflow, "started", ref=execution.id)
         return execution
 
     def get(self, name: str) -> Execution:
@@ -334,6 +340,10 @@ class Workflows:
             live.journal.drop()
             live.callbacks.drop()
         reason = f": {ended.error.context}" if ended.error else ""
+        self.context.activity.emit(
+            "workflows", ended.workflow, ended.state.lower(), "%s", ended.error.context[:500] if ended.error else "",
+            level="error" if ended.state == "FAILED" else "info", ref=ended.id,
+        )  # fmt: skip
         log.info("execution %s ended as %s%s", ended.name, ended.state, reason, extra={"execution": ended.name})
         return ended
 
