@@ -24,6 +24,7 @@ from localcloud.eventarc.state import Eventarc, Trigger
 from localcloud.faults import Faults
 from localcloud.gateway import Gateway
 from localcloud.identity import Identity
+from localcloud.identity import api as identity_api
 from localcloud.pubsub import api as pubsub_api
 from localcloud.pubsub.resources import SubscriptionSpec
 from localcloud.pubsub.state import PubSub
@@ -99,7 +100,7 @@ class LocalCloud:
             clock=self.clock,
             store=store,
             faults=self.faults,
-            identity=Identity(self.clock),
+            identity=Identity(self.clock, store, self.http_url),
             http_url=self.http_url,
             grpc_address=self.grpc_address,
         )
@@ -125,6 +126,7 @@ class LocalCloud:
                 *pubsub_api.routes(self.pubsub),
                 *eventarc_api.routes(self.eventarc),
                 *workflows_api.routes(self.workflows),
+                *identity_api.routes(self.context),
                 *admin.routes(self),
             ],
             [*pubsub_api.grpc_handlers(self.pubsub), *workflows_api.grpc_handlers(self.workflows)],
