@@ -1,6 +1,7 @@
 """How does a person or a test look into a running local cloud and steer it? JSON under `/_localcloud/`.
 
 GET    health                              what runs here: pid, project, addresses, state directory
+GET    environment                         the variables for Google's clients and for gcloud
 GET    instances                           the instances of all services and the cold starts, by part
 GET    faults      POST faults {Fault}     the standing orders; order one more
 DELETE faults                              withdraw all
@@ -51,6 +52,9 @@ def routes(cloud: LocalCloud) -> list[BaseRoute]:
             }
         )
 
+    async def environment(_: Request) -> Response:
+        return _json({"clients": cloud.environment(), "gcloud": cloud.gcloud_environment()})
+
     async def instances(_: Request) -> Response:
         live = [instance.description() for service in cloud.run.services() for instance in service.instances]
         return _json({"instances": live, "cold_starts": [asdict(start) for start in cloud.run.events]})
@@ -76,6 +80,7 @@ def routes(cloud: LocalCloud) -> list[BaseRoute]:
 
     return [
         _route("health", health, "GET"),
+        _route("environment", environment, "GET"),
         _route("instances", instances, "GET"),
         _route("faults", faults, "GET", "POST", "DELETE"),
         _route("clock", clock, "GET", "POST"),

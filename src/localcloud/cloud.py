@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from localcloud import admin
+from localcloud import admin, environment
 from localcloud.clock import Clock
 from localcloud.context import Context
 from localcloud.eventarc import api as eventarc_api
@@ -165,15 +165,12 @@ class LocalCloud:
 
     def environment(self) -> dict[str, str]:
         """The variables by which client libraries, and the programs that use them, find this cloud."""
-        return {
-            "STORAGE_EMULATOR_HOST": self.http_url,
-            "PUBSUB_EMULATOR_HOST": self.grpc_address,
-            "WORKFLOWS_EMULATOR_HOST": self.grpc_address,
-            "GOOGLE_CLOUD_PROJECT": self.config.project,
-            # Otherwise the storage client asks for each bucket once more, in a thread of its own.
-            "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true",
-            "NO_GCE_CHECK": "true",  # no search for a metadata server
-        }
+        return environment.for_clients(self.config.project, self.http_url, self.grpc_address)
+
+    def gcloud_environment(self) -> dict[str, str]:
+        """The variables by which gcloud finds this cloud, to be set besides those of `environment`."""
+        folder = self.context.store.directory / "gcloud"
+        return environment.for_gcloud(self.config.project, self.config.location, self.http_url, folder)
 
     def call(self, function: Callable[..., _T], *arguments: Any) -> _T:
         """The result of `function`, run on the loop of this cloud."""

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zeroidle.errors import PermanentError, TemporaryError, printable
 from zeroidle_cli.output import err
@@ -112,6 +112,20 @@ def connect(project: Project, state: Path | None = None) -> Iterator[Connection]
         ending.enter_context(_set(found.environment))
         ending.enter_context(_end_explained(found))
         yield Connection(project, found.state, found.environment)
+
+
+def running_at(project: Project, state: Path | None = None) -> str | None:
+    """The address of a running local cloud: the one exported, if it answers, else the one that has `state` open."""
+    exported = os.environ.get(ENDPOINT_VARIABLE) if state is None else None
+    if exported and _state_served_at(exported) is not None:
+        return exported
+    found = _announced((state or project.default_state).resolve())
+    return found.url if found else None
+
+
+def environment_at(url: str) -> dict[str, dict[str, str]]:
+    """The variables that the local cloud at `url` tells: `clients` for Google's libraries, `gcloud` for gcloud."""
+    return _asked(url, "environment")
 
 
 @contextlib.contextmanager
@@ -240,12 +254,17 @@ def _awaited(state: Path) -> _Found | None:
 
 def _state_served_at(url: str) -> Path | None:
     """The state directory of the local cloud at `url`, or None if none answers there."""
-    address = url if url.startswith(("http://", "https://")) else f"http://{url}"
     try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/_localcloud/health", timeout=HEALTH_S) as answer:  # noqa: S310  # http or https, see above
-            return Path(json.load(answer)["state"])
+        return Path(_asked(url, "health")["state"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _asked(url: str, what: str) -> dict[str, Any]:
+    address = url if url.startswith(("http://", "https://")) else f"http://{url}"
+    with urllib.request.urlopen(f"{address.rstrip('/')}/_localcloud/{what}", timeout=HEALTH_S) as answer:  # noqa: S310  # http or https, see above
+        told: dict[str, Any] = json.load(answer)
+    return told
 
 
 @contextlib.contextmanager

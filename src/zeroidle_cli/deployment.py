@@ -25,11 +25,7 @@ IDLE_S = 300.0  # until an instance without requests ends; in the cloud up to 15
 
 def environment(project: Project, cloud: LocalCloud) -> dict[str, str]:
     """What a process needs to run against `cloud`: functions, services, Google's clients, this command line."""
-    return {
-        **cloud.environment(),
-        "ZEROIDLE_REGION": project.region,
-        "ZEROIDLE_BUNDLE": str(project.root / bundle.FILE_NAME),
-    }
+    return {**cloud.environment(), **project.environment}
 
 
 def local(project: Project, cloud: LocalCloud) -> Deployment:

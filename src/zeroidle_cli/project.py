@@ -28,6 +28,11 @@ class Project:
         """Where the local cloud keeps its state unless told otherwise."""
         return self.root / ".zeroidle" / "state"
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What functions, services and this command line read besides the variables of the cloud."""
+        return {"ZEROIDLE_REGION": self.region, "ZEROIDLE_BUNDLE": str(self.root / bundle.FILE_NAME)}
+
     def command(self, state: Path, *words: str) -> str:
         """A command line that reaches the local cloud on `state`: what a hint tells to type."""
         elsewhere = state != self.default_state.resolve()

@@ -160,3 +160,14 @@ def test_grpc_handlers_are_served_with_large_messages():
             return await channel.unary_unary("/test.Service/Length")(b"x" * 15_000_000)
 
     assert with_gateway(work, [handler]) == b"15000000"
+
+
+def test_a_proxied_request_is_served_if_its_host_is_this_machine():
+    assert (
+        ask("GET http://us-central1-run.localhost:9000/hello HTTP/1.1\nHost: us-central1-run.localhost:9000")[0] == 200
+    )
+    assert ask("GET http://run.googleapis.com/hello HTTP/1.1\nHost: run.googleapis.com")[0] == 403
+
+
+def test_no_tunnel_leads_out_of_this_machine():
+    assert ask("CONNECT run.googleapis.com:443 HTTP/1.1\nHost: run.googleapis.com:443")[0] == 400

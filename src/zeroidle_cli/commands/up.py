@@ -35,7 +35,7 @@ def up(
 ) -> None:
     """Run the local cloud until Ctrl-C.
 
-    Prints the endpoints, the buckets and the environment that points Google's client libraries here. Upload to the
+    Prints the endpoints and the buckets; `zeroidle env` points Google's client libraries and gcloud here. Upload to the
     input bucket with any of them, or with `zeroidle run`. Everything in the state directory is there again next time.
     """
     here = project.find()
@@ -48,7 +48,7 @@ def up(
         if as_json:
             print_json(told)
         else:
-            _print(told, here.command(folder, "run", "examples/reviews.jsonl"))
+            _print(told, here.command(folder, "env"), here.command(folder, "run", "examples/reviews.jsonl"))
         out.file.flush()
         _watch(cloud, ended)
         err.print("[dim]ending[/]")
@@ -68,16 +68,15 @@ def _told(here: Project, cloud: LocalCloud, state: Path) -> dict[str, Any]:
     }
 
 
-def _print(told: dict[str, Any], example: str) -> None:
+def _print(told: dict[str, Any], environment: str, example: str) -> None:
     out.print(f"[bold]zeroidle[/] local cloud at [bold]{told['http']}[/], gRPC {told['grpc']}", soft_wrap=True)
     out.print(f"\nstate   {escape(told['state'])}", soft_wrap=True)
     for key, name in told["buckets"].items():
         out.print(f"bucket  {key:<7} gs://{name}")
     out.print(f"topics  {', '.join(told['topics'])}", soft_wrap=True)
-    out.print("\nPoint Google's client libraries here:")
-    for name, value in told["environment"].items():
-        out.print(f"  export {name}={escape(value)}", soft_wrap=True)
-    out.print(f"\nTry it in another terminal:\n  {escape(example)}\n\nCtrl-C ends it.\n", soft_wrap=True)
+    out.print("\nIn another terminal, point Google's client libraries and gcloud here:")
+    out.print(f'  eval "$({escape(environment)})"', soft_wrap=True)
+    out.print(f"\nor just try it:\n  {escape(example)}\n\nCtrl-C ends it.\n", soft_wrap=True)
 
 
 def _watch(cloud: LocalCloud, ended: threading.Event) -> None:
