@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +45,9 @@ _T = TypeVar("_T")
 class CloudConfig:
     """Which project, where its state is (None: a temporary directory), on which ports (0: any free one).
 
-    `frozen_clock` stops virtual time until it is advanced.
+    `frozen_clock` stops virtual time until it is advanced. `endpoints` are the base URLs of Google APIs that workflows
+    find elsewhere (`{"compute": "http://127.0.0.1:9100"}`), `allowed_hosts` shell-style patterns of hosts outside this
+    machine that they may call; without them nothing leaves it.
     """
 
     project: str = "local"
@@ -54,6 +56,8 @@ class CloudConfig:
     http_port: int = 0
     grpc_port: int = 0
     frozen_clock: bool = False
+    endpoints: Mapping[str, str] = field(default_factory=dict)
+    allowed_hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,8 @@ class LocalCloud:
             identity=Identity(self.clock, store, self.http_url),
             http_url=self.http_url,
             grpc_address=self.grpc_address,
+            endpoints=config.endpoints,
+            allowed_hosts=config.allowed_hosts,
         )
         self.storage = Storage(self.context)
         self.pubsub = PubSub(self.context)

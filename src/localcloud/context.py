@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from localcloud.activity import Activity
 from localcloud.clock import Clock
 from localcloud.faults import Faults
-from localcloud.identity import Identity
 from localcloud.store import Store
+
+if TYPE_CHECKING:  # it signs, and what signs takes a while to import
+    from localcloud.identity import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,8 @@ class Context:
     identity: Identity
     http_url: str  # base URL of the gateway, e.g. http://127.0.0.1:9000, without a trailing slash
     grpc_address: str  # host:port of the gRPC server
+    endpoints: Mapping[str, str] = field(default_factory=dict)  # base URLs of Google APIs served elsewhere, by service
+    allowed_hosts: tuple[str, ...] = ()  # patterns of hosts outside this machine that workflows may call
     activity: Activity = field(init=False)  # what the services say they do
 
     def __post_init__(self) -> None:

@@ -11,9 +11,3 @@ customer-managed keys, call logging, quotas on concurrent executions, private se
 
 Decisions where Google's documentation is silent say `Not documented:` where they are made.
 """
-
-from localcloud.workflows.api import grpc_handlers, routes
-from localcloud.workflows.errors import DeploymentError
-from localcloud.workflows.state import Workflows, WorkflowSpec
-
-__all__ = ["DeploymentError", "WorkflowSpec", "Workflows", "grpc_handlers", "routes"]

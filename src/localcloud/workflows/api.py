@@ -122,7 +122,7 @@ def _answering(call: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Aw
         try:
             return await call(request)
         except ApiError as error:
-            return await context.abort(error.code, error.message)
+            return await context.abort(grpc.StatusCode[error.code], error.message)
 
     return answer
 
@@ -214,7 +214,7 @@ class _Rest:
             if callbacks is None or not callbacks.receive(request.path_params["callback"], request.method, received):
                 raise not_found(f"callback {request.url.path}")
         except Busy as error:
-            raise ApiError(grpc.StatusCode.RESOURCE_EXHAUSTED, "an earlier callback is not processed yet") from error
+            raise ApiError("RESOURCE_EXHAUSTED", "an earlier callback is not processed yet") from error
         except WrongMethod as error:
             return Response(status_code=405, headers={"Allow": str(error)})
         return JSONResponse({})
@@ -260,7 +260,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
         try:
             return await endpoint(request)
         except ApiError as error:
-            content = {"code": error.http_status, "message": error.message, "status": error.code.name}
+            content = {"code": error.http_status, "message": error.message, "status": error.code}
             return JSONResponse({"error": content}, error.http_status)
 
     return answer

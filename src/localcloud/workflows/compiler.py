@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import yaml
 
 from localcloud.workflows import source
+from localcloud.workflows.connectors import hint
 from localcloud.workflows.errors import DeploymentError, WorkflowError
 from localcloud.workflows.expressions import Apply, Literal, Node, Variable, list_node, map_node
 from localcloud.workflows.names import ExpressionNames, StaticScope, find_function, is_name
@@ -226,9 +227,8 @@ class _RoutineCompiler:
             problem = function.problem(list(args))
             step = CallFunction(head.name, head.position, function, args, result)
         else:
-            raise self.failure(
-                place, f"error evaluating call: symbol '{name}' is neither a function nor a sub-workflow name"
-            )
+            problem = f"symbol '{name}' is neither a function nor a sub-workflow name{hint(name)}"
+            raise self.failure(place, f"error evaluating call: {problem}")
         if problem:
             raise self.failure(place, f"error evaluating call: {problem}")
         return step

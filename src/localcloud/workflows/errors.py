@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import grpc
-
 # Production error maps carry the Python parent class beside the documented tag.
 _PARENTS = {
     "ConnectionError": ("OSError",),
@@ -101,9 +99,9 @@ def value_error(message: str) -> WorkflowError:
 
 
 class ApiError(Exception):
-    """A refused request, with the status of both wire forms."""
+    """A refused request. `code` is the name of a gRPC status, as both wires know it."""
 
-    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+    def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
@@ -115,30 +113,32 @@ class ApiError(Exception):
 
 
 _HTTP_STATUS = {
-    grpc.StatusCode.INVALID_ARGUMENT: 400,
-    grpc.StatusCode.FAILED_PRECONDITION: 400,
-    grpc.StatusCode.UNAUTHENTICATED: 401,
-    grpc.StatusCode.PERMISSION_DENIED: 403,
-    grpc.StatusCode.NOT_FOUND: 404,
-    grpc.StatusCode.ABORTED: 409,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
-    grpc.StatusCode.INTERNAL: 500,
-    grpc.StatusCode.UNAVAILABLE: 503,
-    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "ABORTED": 409,
+    "ALREADY_EXISTS": 409,
+    "RESOURCE_EXHAUSTED": 429,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
 }
-_FROM_HTTP = {status: code for code, status in _HTTP_STATUS.items() if code is not grpc.StatusCode.FAILED_PRECONDITION}
+_AMBIGUOUS = ("FAILED_PRECONDITION", "ALREADY_EXISTS")  # an ordered fault of their status means another code
+_FROM_HTTP = {status: code for code, status in _HTTP_STATUS.items() if code not in _AMBIGUOUS}
 
 
 def injected(status: int) -> ApiError:
     """The answer of a fault that was ordered with an HTTP status."""
-    return ApiError(_FROM_HTTP.get(status, grpc.StatusCode.UNKNOWN), f"injected fault: {status}")
+    return ApiError(_FROM_HTTP.get(status, "UNKNOWN"), f"injected fault: {status}")
 
 
 def not_found(what: str) -> ApiError:
     """NOT_FOUND for a resource name."""
-    return ApiError(grpc.StatusCode.NOT_FOUND, f"{what} not found")
+    return ApiError("NOT_FOUND", f"{what} not found")
 
 
 def invalid(message: str) -> ApiError:
     """INVALID_ARGUMENT."""
-    return ApiError(grpc.StatusCode.INVALID_ARGUMENT, message)
+    return ApiError("INVALID_ARGUMENT", message)

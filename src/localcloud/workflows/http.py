@@ -1,27 +1,37 @@
 """How does a workflow call a URL, and what does it get back?
 
 https://cloud.google.com/workflows/docs/http-requests
+
+Calls reach this machine (loopback addresses and `localhost`), Google's APIs as far as they are served locally
+(`https://storage.googleapis.com/...` goes to the local Cloud Storage), and hosts that the operator allows. Anything
+else is refused before a name is looked up: a workflow under test must not act on the world by accident.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import aiohttp
 from yarl import URL
 
 from localcloud.context import Context
 from localcloud.workflows import values
+from localcloud.workflows.endpoints import Endpoints
 from localcloud.workflows.errors import runtime_error, type_error, value_error
 from localcloud.workflows.values import Value
 
+if TYPE_CHECKING:  # a third of a second that a workflow without calls doesn't need
+    import aiohttp
+
 DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S = 300.0, 1800.0
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
+MAX_HEADER_BYTES = 64 * 1024  # Not documented: of one response header. Here a longer one breaks the connection.
+MAX_REASON = 300  # characters of why a connection broke; a parser's complaint quotes what it got
 USER_AGENT = "GoogleCloudWorkflows; (+https://cloud.google.com/workflows/docs)"
-# Shorter than the 5 s after which uvicorn closes an idle connection, so that a call rarely meets a closing one.
-_KEEP_ALIVE_S = 4.0
+# Shorter than the 2 s after which gunicorn closes an idle connection, so that a call rarely meets a closing one.
+_KEEP_ALIVE_S = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,7 @@ class HttpClient:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self.endpoints = Endpoints(context)
         self._session: aiohttp.ClientSession | None = None
         self.in_flight = 0  # calls without an answer yet
 
@@ -60,46 +71,52 @@ class HttpClient:
             await self._context.clock.sleep(fault.delay_s)
         if fault is not None and fault.action == "fail":
             return _checked(_injected(fault.status))
-        response = await self._exchange(request)
+        response = await self._exchange(request, self.endpoints.reachable(request.url))
         if fault is not None and fault.action == "fail_after":
             return _checked(_injected(fault.status))
         return _checked(response)
 
-    async def _exchange(self, request: Request) -> dict[str, Value]:
+    async def _exchange(self, request: Request, address: URL) -> dict[str, Value]:
+        import aiohttp
+
         self.in_flight += 1
         try:
-            return await self._context.clock.timeout(self._answer(request), request.timeout_s)
+            return await self._context.clock.timeout(self._answer(request, address), request.timeout_s)
         except TimeoutError as error:
             raise runtime_error("TimeoutError", "request timed out", prefixed=False) from error
-        except aiohttp.ClientConnectorError as error:
+        except aiohttp.ClientConnectorError as error:  # a bad certificate is one too
             raise runtime_error("ConnectionFailedError", f"failed to connect: {error}") from error
         except ValueError as error:  # among them aiohttp's invalid URLs and headers
             raise value_error(f"the request cannot be sent: {error}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise runtime_error("ConnectionError", f"connection broken: {error}") from error
+            reason = str(error) or type(error).__name__
+            raise runtime_error("ConnectionError", f"connection broken: {reason[:MAX_REASON]}") from error
         finally:
             self.in_flight -= 1
 
-    async def _answer(self, request: Request) -> dict[str, Value]:
+    async def _answer(self, request: Request, address: URL) -> dict[str, Value]:
         # Not documented: redirects. Here they are answers like any other.
         async with self._pool().request(
-            request.method, request.url, headers=request.headers, data=request.body, allow_redirects=False
+            request.method, address, headers=request.headers, data=request.body, allow_redirects=False
         ) as response:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk
                 if len(body) > MAX_RESPONSE_BYTES:
                     raise values.result_size_error(f"the response is larger than {MAX_RESPONSE_BYTES} bytes")
-            headers = {_canonical(name): values.without_surrogates(value) for name, value in response.headers.items()}
-            return {"body": _decoded(bytes(body), response), "code": response.status, "headers": headers}
+            return {"body": _decoded(bytes(body), response), "code": response.status, "headers": _headers(response)}
 
     def _pool(self) -> aiohttp.ClientSession:
+        import aiohttp
+
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the clock's timeout is the only one
                 skip_auto_headers=("Content-Type", "User-Agent"),
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
             )
         return self._session
 
@@ -114,6 +131,15 @@ def _checked(response: dict[str, Value]) -> Value:
         message = f"HTTP server responded with error code {response['code']}"
         raise runtime_error("HttpError", message, prefixed=False, **response)
     return response
+
+
+def _headers(response: aiohttp.ClientResponse) -> dict[str, Value]:
+    """Names in canonical case. Not documented: a header that comes twice. Here: its values, joined by commas."""
+    headers: dict[str, Value] = {}
+    for name, value in response.headers.items():
+        canonical, text = _canonical(name), values.without_surrogates(value)
+        headers[canonical] = f"{headers[canonical]}, {text}" if canonical in headers else text
+    return headers
 
 
 def _canonical(name: str) -> str:

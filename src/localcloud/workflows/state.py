@@ -7,12 +7,10 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grpc
 import msgspec
 
 from localcloud.context import Context
@@ -35,8 +33,10 @@ from localcloud.workflows.program import Program
 from localcloud.workflows.thread import MAX_MEMORY_BYTES, Run
 from localcloud.workflows.values import Value
 
+if TYPE_CHECKING:
+    from localcloud.identity import Identity
+
 MAX_ARGUMENT_BYTES = 32 * 1024
-TOKEN_REUSE_S = 300  # of the hour that a token is valid for
 MAX_ENV, MAX_ENV_BYTES = 20, 4 * 1024
 _RESERVED_ENV = ("GOOGLE", "WORKFLOWS")
 _WORKFLOW_NAME = re.compile(r"[A-Za-z]([-\w]{0,62}[A-Za-z0-9])?", re.ASCII)
@@ -110,6 +110,20 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         return self.name.rpartition("/")[2]
 
 
+@dataclass(frozen=True)
+class _Tokens:
+    """The tokens of one service account."""
+
+    issuer: Identity
+    email: str
+
+    def identity(self, audience: str) -> str:
+        return self.issuer.mint(audience, self.email)
+
+    def access(self, scopes: Sequence[str]) -> str:
+        return self.issuer.mint_access_token(self.email, scopes)
+
+
 @dataclass
 class _Live:
     run: Run
@@ -127,8 +141,6 @@ class Workflows:
         self._live: dict[str, _Live] = {}
         self._stopped = False
         self._programs: dict[str, Program] = {}  # by workflow/revision
-        # The last argument only ends a token's reuse.
-        self._token = lru_cache(maxsize=256)(lambda audience, email, _period: context.identity.mint(audience, email))
 
     async def start(self) -> None:
         """Go on with the executions that were active when the process died."""
@@ -257,7 +269,7 @@ class Workflows:
         """End an active execution; it stops at its next wait. Raises ApiError NOT_FOUND, FAILED_PRECONDITION."""
         execution = self.get(name)
         if execution.state != "ACTIVE":
-            raise ApiError(grpc.StatusCode.FAILED_PRECONDITION, f"execution {name} is {execution.state}, not ACTIVE")
+            raise ApiError("FAILED_PRECONDITION", f"execution {name} is {execution.state}, not ACTIVE")
         message = "Execution was cancelled."
         error = ExecutionError(payload=values.to_json(message), context=message)
         ended = self._end(execution, state="CANCELLED", error=error)
@@ -301,11 +313,7 @@ class Workflows:
             execution=execution.name,
             http_url=context.http_url,
             log=_logger(execution),
-            mint=lambda audience: self._token(
-                audience,
-                context.service_account(workflow.spec.service_account),
-                int(context.clock.time() // TOKEN_REUSE_S),
-            ),
+            tokens=_Tokens(context.identity, context.service_account(workflow.spec.service_account)),
         )
         task = asyncio.get_running_loop().create_task(self._drive(execution, run))
         self._live[execution.name] = _Live(run, callbacks, journal, task)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import uuid
 
 from localcloud.workflows import connectors, stdlib_text
+from localcloud.workflows.auth import authorization
 from localcloud.workflows.errors import runtime_error, value_error
 from localcloud.workflows.functions import FUNCTIONS as FUNCTIONS
 from localcloud.workflows.functions import blocking, local
@@ -46,21 +47,10 @@ async def _http_request(
     content = encoded_body(body, sent)
     address = with_query(expect(url, str, "url"), query)
     if auth is not None:
-        sent["Authorization"] = _authorization(thread, expect(auth, dict, "auth"), url)
+        sent["Authorization"] = authorization(thread.run.tokens, auth, url)
     request = Request(expect(method, str, "method").upper(), address, sent, content, timeout_of(timeout_))
     # Without the host: a local cloud may have other ports after a restart.
     return await thread.effect(f"{request.method} {address.raw_path}", lambda: thread.run.http.send(request))
-
-
-def _authorization(thread: Thread, auth: dict[str, Value], url: str) -> str:
-    match auth.get("type"):
-        case "OIDC":
-            audience = auth.get("audience") or url
-            return f"Bearer {thread.run.mint(expect(audience, str, 'audience'))}"
-        case "OAuth2":
-            return connectors.ACCESS_TOKEN
-        case other:
-            raise runtime_error("AuthError", f"auth type {other!r} is not OIDC or OAuth2")
 
 
 def _declare_method(method: str) -> None:

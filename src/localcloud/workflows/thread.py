@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from localcloud.clock import Clock
+from localcloud.workflows.auth import Tokens
 from localcloud.workflows.errors import runtime_error
 from localcloud.workflows.http import HttpClient
 from localcloud.workflows.journal import Journal
@@ -44,7 +45,7 @@ class Run:
     execution: str  # the resource name
     http_url: str
     log: Callable[[Value, str], None]
-    mint: Callable[[str], str]  # an identity token for an audience
+    tokens: Tokens
     observer: StepObserver | None = None
     steps: int = 0
     memory: int = 0

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
+import contextlib
+import gzip
 import json
+import socket
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -72,6 +75,8 @@ def test_the_body_follows_its_type_and_content_type(
         pytest.param({"timeout": 1801}, "ValueError", id="timeout over the limit"),
         pytest.param({"timeout": "1"}, "TypeError", id="timeout that is no number"),
         pytest.param({"auth": {"type": "Basic"}}, "AuthError", id="unknown auth"),
+        pytest.param({"auth": {"type": "OIDC", "scopes": "a"}}, "AuthError", id="scopes of an identity token"),
+        pytest.param({"auth": "OIDC"}, "TypeError", id="auth that is no map"),
         pytest.param({"query": [1]}, "TypeError", id="query that is no map"),
     ],
 )
@@ -113,8 +118,15 @@ def test_an_oidc_token_is_for_the_url_or_the_given_audience_and_from_the_service
     on_cloud(scenario)
 
 
-def test_an_oauth2_call_carries_a_bearer() -> None:
-    assert sent(auth={"type": "OAuth2"})["headers"]["authorization"] == "Bearer local-oauth2"
+@pytest.mark.parametrize("scopes", [{}, {"scope": "a"}, {"scopes": "a, b c"}, {"scopes": ["a", "b"]}])
+def test_an_oauth2_call_carries_an_access_token_of_the_service_account(scopes: dict[str, Any]) -> None:
+    async def scenario(cloud: Cloud) -> str:
+        async with stub_server(ECHO, cloud) as url:
+            source = request("http.get", url=url + "/x", auth={"type": "OAuth2", **scopes})
+            header = (await cloud.result(source, service_account="runner"))["body"]["headers"]["authorization"]
+            return cloud.context.identity.verify_access_token(header)
+
+    assert on_cloud(scenario) == "runner@demo.iam.gserviceaccount.com"
 
 
 @pytest.mark.parametrize(
@@ -197,6 +209,132 @@ def test_a_slow_answer_times_out_on_the_virtual_clock() -> None:
     assert now == pytest.approx(1_700_000_010, abs=1e-3)
 
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n"
+Script = Callable[[Cloud, asyncio.StreamReader, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
+
+def answered_by(script: Script, *, scheme: str = "http", **args: Any) -> Any:
+    """What a workflow sees of a peer that speaks for itself."""
+
+    async def scenario(cloud: Cloud) -> Any:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await script(cloud, reader, writer)
+            writer.close()
+
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            answer = await cloud.result(request("http.get", url=f"{scheme}://{host}:{port}", **args))
+            assert await cloud.result("- out:\n    return: 1\n") == 1  # the engine keeps serving
+            return answer
+
+    return on_cloud(scenario)
+
+
+async def hang(cloud: Cloud, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    cloud.sleeping_calls = lambda: 1
+    await reader.read()
+
+
+async def drip(cloud: Cloud, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    writer.write(HEAD + b"\r\n")
+    for _ in range(5):
+        writer.write(b"x")
+        await writer.drain()
+        cloud.clock.advance(seconds=3)
+    await reader.read()
+
+
+def saying(answer: bytes) -> Script:
+    async def script(_: Cloud, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(2**16)
+        writer.write(answer)
+        await writer.drain()
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("script", "tag"),
+    [
+        pytest.param(hang, "TimeoutError", id="never answers"),
+        pytest.param(drip, "TimeoutError", id="drips"),
+        pytest.param(saying(b""), "ConnectionError", id="hangs up"),
+        pytest.param(saying(HEAD + b"\r\nshort"), "ConnectionError", id="sends less than it says"),
+        pytest.param(saying(HEAD + b"\r\n123456789 and more"), "ConnectionError", id="sends more than it says"),
+        pytest.param(saying(b"SSH-2.0-x\r\n\r\n"), "ConnectionError", id="speaks something else"),
+        pytest.param(saying(HEAD + b"X: " + b"x" * 2**20 + b"\r\n\r\n"), "ConnectionError", id="endless header"),
+        pytest.param(saying(HEAD + b"Content-Encoding: gzip\r\n\r\nnot gzip!"), "ConnectionError", id="false gzip"),
+    ],
+)
+def test_a_peer_that_misbehaves_is_the_documented_error(script: Script, tag: str) -> None:
+    error = answered_by(script, timeout=10)
+
+    assert tag in error["tags"]
+    assert len(error["message"]) < 400
+
+
+def test_a_small_answer_that_unpacks_to_much_is_too_large() -> None:
+    packed = gzip.compress(bytes(64 * 2**20))
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+
+    assert "ResultSizeLimitExceededError" in answered_by(saying(head + packed))["tags"]
+
+
+def test_a_header_that_comes_twice_has_both_values() -> None:
+    answer = answered_by(saying(b"HTTP/1.1 200 OK\r\nA: 1\r\na: 2\r\nContent-Length: 0\r\n\r\n"))
+
+    assert answer["headers"]["A"] == "1, 2"
+
+
+def test_tls_with_a_peer_that_has_none_fails_to_connect() -> None:
+    assert "ConnectionFailedError" in answered_by(saying(HEAD), scheme="https")["tags"]
+
+
+def test_a_port_where_nobody_listens_fails_to_connect() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    error = on_cloud(lambda cloud: cloud.result(request("http.get", url=f"http://localhost:{port}")))
+
+    assert "ConnectionFailedError" in error["tags"]
+
+
+@pytest.mark.parametrize("url", ["http://example.com", "http://10.0.0.1:80/x", "http://localhost.evil.com", "http://1"])
+def test_nothing_leaves_the_machine(url: str) -> None:
+    error = on_cloud(lambda cloud: cloud.result(request("http.get", url=url)))
+
+    assert "ConnectionFailedError" in error["tags"]
+    assert "--allow-host" in error["message"]
+
+
+def test_an_allowed_host_is_called() -> None:
+    async def scenario(cloud: Cloud) -> Any:
+        cloud.workflows = Workflows(replace(cloud.context, allowed_hosts=("*.invalid",)))
+        return await cloud.result(request("http.get", url="http://host.invalid/"))
+
+    error = on_cloud(scenario)
+
+    assert "ConnectionFailedError" in error["tags"]
+    assert "--allow-host" not in error["message"]  # it was tried
+
+
+@pytest.mark.parametrize(
+    "host", ["storage.googleapis.com", "us-central1-run.googleapis.com", "run.us-central1.rep.googleapis.com"]
+)
+def test_googles_apis_are_those_of_the_local_cloud(host: str) -> None:
+    async def scenario(cloud: Cloud) -> Any:
+        async with stub_server(ECHO, cloud) as url:
+            cloud.workflows = Workflows(replace(cloud.context, http_url=url))
+            return await cloud.result(request("http.get", url=f"https://{host}/v1/a%2Fb?x=%2F"))
+
+    received = on_cloud(scenario)["body"]
+
+    assert (received["path"], received["query"]) == ("/v1/a/b", {"x": ["/"]})
+
+
 def test_a_connection_that_breaks_is_a_connection_error() -> None:
     assert "ConnectionError" in answer_to([{"path": "/x", "truncate": True}], call="http.get")["tags"]
 
@@ -225,67 +363,3 @@ def test_a_delayed_call_takes_virtual_time() -> None:
             return cloud.clock.time()
 
     assert on_cloud(scenario) == pytest.approx(1_700_000_030, abs=1e-3)
-
-
-def connector_call(call: str, routes: list[dict[str, Any]] | None = None, **args: Any) -> Any:
-    """What a connector call gives; by default what the gateway received."""
-
-    async def scenario(cloud: Cloud) -> Any:
-        async with stub_server(routes or ECHO, cloud) as url:
-            cloud.workflows = Workflows(replace(cloud.context, http_url=url))
-            return await cloud.result(request(call, **args))
-
-    return on_cloud(scenario)
-
-
-def test_publish_posts_the_body_to_the_topic() -> None:
-    message = {"messages": [{"data": base64.b64encode(b"hi").decode()}]}
-
-    received = connector_call(
-        "googleapis.pubsub.v1.projects.topics.publish", topic="projects/demo/topics/t", body=message
-    )
-
-    assert (received["method"], received["path"]) == ("POST", "/v1/projects/demo/topics/t:publish")
-    assert received["json"] == message
-
-
-def test_an_object_is_inserted_as_media_with_its_precondition() -> None:
-    received = connector_call(
-        "googleapis.storage.v1.objects.insert",
-        bucket="b",
-        name="claims/a b&c.json",
-        uploadType="media",
-        ifGenerationMatch=0,
-        body={"x": 1},
-    )
-
-    assert (received["method"], received["path"]) == ("POST", "/upload/storage/v1/b/b/o")
-    assert received["query"] == {"name": ["claims/a b&c.json"], "uploadType": ["media"], "ifGenerationMatch": ["0"]}
-    assert received["json"] == {"x": 1}
-    assert received["headers"]["content-type"] == "application/json"
-
-
-def test_an_object_is_read_by_its_encoded_name() -> None:
-    received = connector_call(
-        "googleapis.storage.v1.objects.get", bucket="b", object='${text.url_encode("dir/a b.txt")}', alt="media"
-    )
-
-    assert received["path"] == "/storage/v1/b/b/o/dir/a b.txt"  # the server decodes %2F
-    assert received["query"] == {"alt": ["media"]}
-
-
-def test_a_connector_tries_a_transient_failure_again() -> None:
-    responses = [{"status": 503}, {"status": 503}, {"status": 200, "headers": JSON, "body": '{"ok": true}'}]
-    route = {"path": "/storage/v1/b/b/o", "responses": responses}
-
-    assert connector_call("googleapis.storage.v1.objects.list", [route], bucket="b") == {"ok": True}
-
-
-def test_a_connector_raises_a_lasting_failure() -> None:
-    route = {"path": "/upload/storage/v1/b/b/o", "responses": [{"status": 412, "headers": JSON, "body": "{}"}]}
-
-    error = connector_call(
-        "googleapis.storage.v1.objects.insert", [route], bucket="b", name="n", ifGenerationMatch=0, body="x"
-    )
-
-    assert (error["code"], error["tags"]) == (412, ["HttpError"])

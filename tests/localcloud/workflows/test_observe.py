@@ -54,7 +54,7 @@ def observed(source: str) -> Notes:
             execution="e",
             http_url="",
             log=lambda _value, _severity: None,
-            mint=str,
+            tokens=None,  # type: ignore[arg-type]
             observer=notes,
         )
         task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(execute(run, None))
