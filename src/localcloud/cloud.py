@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from localcloud import admin, environment
 from localcloud.clock import Clock
@@ -25,6 +25,10 @@ from localcloud.faults import Faults
 from localcloud.gateway import Gateway
 from localcloud.identity import Identity
 from localcloud.identity import api as identity_api
+from localcloud.official import api as official_api
+from localcloud.official import bridge as official_bridge
+from localcloud.official.bridge import Bridge
+from localcloud.official.process import Emulator
 from localcloud.pubsub import api as pubsub_api
 from localcloud.pubsub.resources import SubscriptionSpec
 from localcloud.pubsub.state import PubSub
@@ -47,7 +51,8 @@ class CloudConfig:
 
     `frozen_clock` stops virtual time until it is advanced. `endpoints` are the base URLs of Google APIs that workflows
     find elsewhere (`{"compute": "http://127.0.0.1:9100"}`), `allowed_hosts` shell-style patterns of hosts outside this
-    machine that they may call; without them nothing leaves it.
+    machine that they may call; without them nothing leaves it. `official_pubsub` puts Google's own Pub/Sub emulator, on
+    `pubsub_port`, in the place of ours (`localcloud.official`).
     """
 
     project: str = "local"
@@ -58,6 +63,8 @@ class CloudConfig:
     frozen_clock: bool = False
     endpoints: Mapping[str, str] = field(default_factory=dict)
     allowed_hosts: tuple[str, ...] = ()
+    official_pubsub: bool = False
+    pubsub_port: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,12 @@ class Deployment:
     schedules: tuple[Schedule, ...] = ()
 
 
+class _Service(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
 class LocalCloud:
     """A project of the cloud in this process. Make it on the loop that is to run it.
 
@@ -85,17 +98,20 @@ class LocalCloud:
         Raises:
             localcloud.store.StateInUse: another process has the state directory open.
             localcloud.gateway.PortInUse: a port given is taken.
+            localcloud.official.errors.NotInstalled: Google's emulator is asked for, and not there.
         """
         self.config = config
         self._loop = asyncio.get_running_loop()
         store = Store(config.state)
         try:
+            emulator = Emulator(config.pubsub_port, store.directory) if config.official_pubsub else None
             self._gateway = Gateway(config.http_port, config.grpc_port)
         except BaseException:
             store.close()
             raise
         self.http_url = self._gateway.http_url
         self.grpc_address = self._gateway.grpc_address
+        self.pubsub_address = self.grpc_address if emulator is None else emulator.address
         self.clock = Clock(frozen=config.frozen_clock)
         self.faults = Faults()
         self.context = Context(
@@ -117,25 +133,37 @@ class LocalCloud:
         self.workflows = Workflows(self.context)
         self.scheduler = Scheduler(self.context, self.pubsub)
         self.storage.subscribe(self.eventarc.storage_event)
+        self._bridge = None if emulator is None else Bridge(self.context, self.pubsub, self.eventarc, emulator)
+        if self._bridge is None:
+            official_bridge.forget(self.pubsub)
         # In the order they start; they stop the other way round. Those that call others wait for the gateway.
-        self._called = (self.storage, self.run)
-        self._calling = (self.workflows, self.pubsub, self.eventarc, self.scheduler)
+        self._called: tuple[_Service, ...] = (self.storage, self.run)
+        if self._bridge is not None:
+            self._called = (self._bridge, *self._called)
+        self._calling: tuple[_Service, ...] = (self.workflows, self.pubsub, self.eventarc, self.scheduler)
 
     async def start(self) -> None:
-        """Serve, and go on with what an earlier process left in the state."""
+        """Serve, and go on with what an earlier process left in the state.
+
+        Raises:
+            localcloud.official.errors.EmulatorFailed: Google's emulator did not start.
+        """
         for service in self._called:
             await service.start()
         await self._gateway.start(
             [
                 *run_api.routes(self.run),
                 *storage_api.routes(self.storage),
-                *pubsub_api.routes(self.pubsub),
+                *(pubsub_api.routes(self.pubsub) if self._bridge is None else official_api.routes(self._bridge)),
                 *eventarc_api.routes(self.eventarc),
                 *workflows_api.routes(self.workflows),
                 *identity_api.routes(self.context),
                 *admin.routes(self),
             ],
-            [*pubsub_api.grpc_handlers(self.pubsub), *workflows_api.grpc_handlers(self.workflows)],
+            [
+                *(pubsub_api.grpc_handlers(self.pubsub) if self._bridge is None else ()),
+                *workflows_api.grpc_handlers(self.workflows),
+            ],
         )
         for caller in self._calling:
             await caller.start()
@@ -171,7 +199,7 @@ class LocalCloud:
 
     def environment(self) -> dict[str, str]:
         """The variables by which client libraries, and the programs that use them, find this cloud."""
-        return environment.for_clients(self.config.project, self.http_url, self.grpc_address)
+        return environment.for_clients(self.config.project, self.http_url, self.grpc_address, self.pubsub_address)
 
     def gcloud_environment(self) -> dict[str, str]:
         """The variables by which gcloud finds this cloud, to be set besides those of `environment`."""

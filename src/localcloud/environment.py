@@ -20,11 +20,11 @@ _OVERRIDES = {
 }
 
 
-def for_clients(project: str, http_url: str, grpc_address: str) -> dict[str, str]:
+def for_clients(project: str, http_url: str, grpc_address: str, pubsub_address: str) -> dict[str, str]:
     """What Google's client libraries read, and the programs that use them."""
     return {
         "STORAGE_EMULATOR_HOST": http_url,
-        "PUBSUB_EMULATOR_HOST": grpc_address,
+        "PUBSUB_EMULATOR_HOST": pubsub_address,
         "WORKFLOWS_EMULATOR_HOST": grpc_address,
         "GOOGLE_CLOUD_PROJECT": project,
         # Otherwise the storage client asks for each bucket once more, in a thread of its own.
@@ -65,4 +65,4 @@ def for_gcloud(project: str, location: str, http_url: str, configuration: Path) 
 
 def names() -> list[str]:
     """Of all these variables."""
-    return [*for_clients("", "", ""), *for_gcloud("", "", "http://localhost:0", Path())]
+    return [*for_clients("", "", "", ""), *for_gcloud("", "", "http://localhost:0", Path())]

@@ -48,7 +48,7 @@ class Gateway:
         Raises:
             PortInUse: a port given is taken.
         """
-        self._socket = _bind(http_port)
+        self._socket = bind(http_port, "HTTP")
         self.http_port = int(self._socket.getsockname()[1])
         self.http_url = f"http://{HOST}:{self.http_port}"
         self._grpc = grpc.aio.server(
@@ -166,14 +166,17 @@ def _shown(value: bytes) -> str:
     return repr(value.decode("latin-1")[:80])
 
 
-def _bind(port: int) -> socket.socket:
+def bind(port: int, service: str) -> socket.socket:
+    """A socket that holds the port, or any free one for 0. Raises PortInUse, which names the service."""
     bound = socket.socket()
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((HOST, port))
     except OSError as failure:
         bound.close()
-        raise PortInUse(f"HTTP port {port} cannot be used ({failure.strerror}); choose another one or 0") from failure
+        raise PortInUse(
+            f"{service} port {port} cannot be used ({failure.strerror}); choose another one or 0"
+        ) from failure
     return bound
 
 

@@ -129,19 +129,35 @@ def environment_at(url: str) -> dict[str, dict[str, str]]:
 
 
 @contextlib.contextmanager
-def serve(project: Project, state: Path, *, http_port: int = 0, grpc_port: int = 0) -> Iterator[LocalCloud]:
+def serve(
+    project: Project,
+    state: Path,
+    *,
+    http_port: int = 0,
+    grpc_port: int = 0,
+    official_pubsub: bool = False,
+    pubsub_port: int = 0,
+) -> Iterator[LocalCloud]:
     """Run the local cloud in this process, announced so that other commands find it.
 
     Raises:
-        TemporaryError: STATE_IN_USE, PORT_IN_USE.
+        TemporaryError: STATE_IN_USE, PORT_IN_USE; PUBSUB_NOT_INSTALLED, PUBSUB_FAILED: Google's emulator isn't there or
+            does not start.
     """
     from localcloud.cloud import CloudConfig, running
     from localcloud.gateway import PortInUse
+    from localcloud.official.errors import EmulatorFailed, NotInstalled
     from localcloud.store import StateInUse
     from zeroidle_cli import cloudlog, deployment
 
     config = CloudConfig(
-        project=project.project_id, location=project.region, state=state, http_port=http_port, grpc_port=grpc_port
+        project=project.project_id,
+        location=project.region,
+        state=state,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        official_pubsub=official_pubsub,
+        pubsub_port=pubsub_port,
     )
     with contextlib.ExitStack() as ending:
         log = ending.enter_context(cloudlog.kept_in(state))
@@ -160,8 +176,14 @@ def serve(project: Project, state: Path, *, http_port: int = 0, grpc_port: int =
             raise TemporaryError(
                 str(error),
                 code="PORT_IN_USE",
-                hint="`zeroidle up --http-port 0 --grpc-port 0` takes free ones.",
+                hint="`zeroidle up --http-port 0 --grpc-port 0` takes free ones; so does `--pubsub-port 0`.",
             ) from error
+        except NotInstalled as error:
+            raise TemporaryError(
+                str(error), code="PUBSUB_NOT_INSTALLED", hint="`zeroidle up` without `--pubsub official` needs neither."
+            ) from error
+        except EmulatorFailed as error:
+            raise TemporaryError(str(error), code="PUBSUB_FAILED") from error
         ending.enter_context(_announce(state, _deployed_environment(project, cloud)))
         yield cloud
 

@@ -154,3 +154,14 @@ def test_a_state_directory_that_cannot_be_made_is_a_clear_error(tmp_path: Path, 
 
     assert (called.code, called.error["code"]) == (1, "FILE_ERROR")
     assert str(tmp_path / "file") in called.error["message"]
+
+
+def test_without_google_s_emulator_up_says_what_to_install(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLOUDSDK_ROOT_DIR", str(tmp_path / "no-sdk"))
+
+    called = call("up", "--pubsub", "official", "--state", tmp_path, "--json")
+
+    assert (called.code, called.error["code"]) == (4, "PUBSUB_NOT_INSTALLED")
+    assert "gcloud components install pubsub-emulator" in called.error["message"]

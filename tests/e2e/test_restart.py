@@ -57,11 +57,10 @@ def _alive(pid: int) -> bool:
 
 
 @contextmanager
-def up(state: Path) -> Iterator[Up]:
+def up(state: Path, *options: str) -> Iterator[Up]:
     command = [sys.executable, "-m", "zeroidle_cli.main", "up", "--state", str(state)]
-    process = subprocess.Popen(
-        [*command, "--http-port", "0", "--grpc-port", "0", "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    command += ["--http-port", "0", "--grpc-port", "0", "--json", *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         text = ""

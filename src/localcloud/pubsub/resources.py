@@ -44,6 +44,7 @@ class PublishedMessage:
     data: bytes = b""
     attributes: Mapping[str, str] = field(default_factory=dict)
     ordering_key: str = ""
+    message_id: str = ""  # of a message that already has one
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class PubSub:
         self._encoders: dict[str, tuple[Encoder, tuple[str, str]]] = {}
         self._by_topic: dict[str, dict[str, Subscription]] = {}
         self._subscriptions: dict[str, Subscription] = {}
+        self._relays: dict[str, str] = {}  # topic -> the one subscription that gets what is published here
         self._pushers: dict[str, Pusher] = {}
         self._arrivals: list[tuple[Subscription, int]] = []
         self._last_message = int(context.store.get(COUNTERS, LAST_MESSAGE) or 0)
@@ -139,9 +140,26 @@ class PubSub:
         resources.check_messages(messages)
         return self._publish(name, messages)
 
+    def relay(self, topic: str, subscription: str) -> None:
+        """Have what is published to `topic` reach this subscription of it alone; the others live of `hand_on`."""
+        self._relays[full_name(self.context.project, "topics", topic)] = full_name(
+            self.context.project, "subscriptions", subscription
+        )
+
+    def hand_on(self, subscription: str, messages: Sequence[PublishedMessage]) -> None:
+        """Store messages that were published elsewhere, for one subscription. Raises NotFound."""
+        target = self.subscription(full_name(self.context.project, "subscriptions", subscription))
+        self._accept([target], messages)
+
     def _publish(self, name: str, messages: Sequence[PublishedMessage]) -> list[str]:
+        subscriptions = self._by_topic.get(name, {})
+        relay = self._relays.get(name)
+        ids = self._accept(subscriptions.values() if relay is None else [subscriptions[relay]], messages)
+        self.context.activity.emit("pubsub", short_name(name), "published", "%d messages", len(ids), ref=ids[-1])
+        return ids
+
+    def _accept(self, subscriptions: Iterable[Subscription], messages: Sequence[PublishedMessage]) -> list[str]:
         published_us = int(self.context.clock.time() * 1e6)
-        subscriptions = self._by_topic.get(name, {}).values()
         ids = []
         with self.context.store.transaction():
             for message in messages:
@@ -152,7 +170,6 @@ class PubSub:
         if self._loop is not None and self._arrivals:
             # Not before the transaction that this may be part of has ended.
             self._loop.call_soon(self._admit)
-        self.context.activity.emit("pubsub", short_name(name), "published", "%d messages", len(ids), ref=ids[-1])
         return ids
 
     def _fan_out(
@@ -161,7 +178,7 @@ class PubSub:
         resource = MessageResource(
             data=message.data,
             attributes=message.attributes,
-            message_id=str(id_),
+            message_id=message.message_id or str(id_),
             ordering_key=message.ordering_key,
         )
         resource.publish_time.FromMicroseconds(published_us)

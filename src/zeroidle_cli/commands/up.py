@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,15 @@ if TYPE_CHECKING:
     from localcloud.cloud import LocalCloud
 
 HTTP_PORT, GRPC_PORT = 9000, 9001
+PUBSUB_PORT = 8085  # where Google's emulator usually listens
 WATCH_S = 0.5
+
+
+class PubSub(Enum):
+    """Whose Pub/Sub the clients talk to."""
+
+    EMBEDDED = "embedded"
+    OFFICIAL = "official"
 
 
 def up(
@@ -31,6 +40,12 @@ def up(
     grpc_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of Pub/Sub and Workflows; 0 takes a free one.")
     ] = GRPC_PORT,
+    pubsub: Annotated[
+        PubSub, typer.Option(help="Whose Pub/Sub: ours, or Google's own emulator where gcloud has installed it.")
+    ] = PubSub.EMBEDDED,
+    pubsub_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of Google's emulator, if it is asked for; 0 takes a free one.")
+    ] = PUBSUB_PORT,
     as_json: JsonOption = False,
 ) -> None:
     """Run the local cloud until Ctrl-C.
@@ -43,7 +58,14 @@ def up(
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with serve(here, folder, http_port=http_port, grpc_port=grpc_port) as cloud:
+    with serve(
+        here,
+        folder,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        official_pubsub=pubsub is PubSub.OFFICIAL,
+        pubsub_port=pubsub_port,
+    ) as cloud:
         told = _told(here, cloud, folder)
         if as_json:
             print_json(told)
