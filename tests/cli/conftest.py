@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.localcloud.recorder import checked_against_discovery, recorded_gateway
 from zeroidle_cli import project
 from zeroidle_cli.connection import ENDPOINT_VARIABLE, Connection, connect
 from zeroidle_cli.main import main
+
+__all__ = ["call", "checked_against_discovery", "cloud", "model", "ran", "recorded_gateway"]
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "build" / "models" / "sentiment-minilm" / "1"

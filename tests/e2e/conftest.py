@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.driver import Driver
+from tests.localcloud.recorder import checked_against_discovery, recorded_gateway
 from zeroidle.contracts import models as contract
 from zeroidle_cli import project
 from zeroidle_cli.commands import models
 from zeroidle_cli.connection import Connection, connect
+
+__all__ = ["checked_against_discovery", "connection", "driver", "recorded_gateway"]
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "build" / "models" / "sentiment-minilm" / "1"

@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from localcloud import gateway
 from localcloud.clock import Clock
 from localcloud.context import Context
 from localcloud.eventarc import api as eventarc_api
@@ -146,7 +147,7 @@ class Cloud:
         self._http_socket.close()
 
     def _start_http(self) -> None:
-        app = Starlette(routes=[*api.routes(self.pubsub), *eventarc_api.routes(self.eventarc)])
+        app = gateway.application([*api.routes(self.pubsub), *eventarc_api.routes(self.eventarc)])
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         self._http = server, asyncio.create_task(server.serve(sockets=[self._http_socket]))
 

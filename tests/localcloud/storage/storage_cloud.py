@@ -15,6 +15,7 @@ from google.cloud import storage as gcs
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from localcloud import gateway
 from localcloud.clock import Clock
 from localcloud.context import Context
 from localcloud.faults import Faults
@@ -82,7 +83,7 @@ class Cloud:
         self.storage.subscribe(lambda kind, resource: self.events.append((kind.rpartition(".")[2], resource)))
         self.storage.create_bucket("bkt")
         host.call(self.storage.start())
-        host.app = Starlette(routes=routes(self.storage))
+        host.app = gateway.application(routes(self.storage))
 
     def call(self, function: Callable[[], T]) -> T:
         """The result of `function`, run in the emulator's thread."""

@@ -17,8 +17,8 @@ import uvicorn
 from google.api_core import exceptions
 from google.cloud import workflows_v1
 from google.cloud.workflows import executions_v1
-from starlette.applications import Starlette
 
+from localcloud import gateway
 from localcloud.faults import Fault
 from localcloud.workflows import api
 from tests.localcloud.workflows.workflows_cloud import Cloud, running_cloud
@@ -65,7 +65,7 @@ async def served() -> AsyncIterator[Served]:
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with running_cloud(http_url=url) as cloud, aiohttp.ClientSession() as session:
-        app = Starlette(routes=api.routes(cloud.workflows))
+        app = gateway.application(api.routes(cloud.workflows))
         rest = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
         serving = asyncio.create_task(rest.serve([listener]))
         server = grpc.aio.server()
