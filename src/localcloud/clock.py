@@ -122,6 +122,16 @@ class Clock:
         else:
             asyncio.run_coroutine_threadsafe(self._moved(delta), loop).result()
 
+    def next_due(self) -> float | None:
+        """The earliest moment that somebody waits for, in seconds since the epoch."""
+        return min((when for when, _, timer in self._timers if timer.is_pending), default=None)
+
+    def jump(self) -> None:
+        """Move forward to the earliest moment that somebody waits for. On the loop of the clock only."""
+        due = self.next_due()
+        if due is not None and due > self.time():
+            self._move(due - self.time())
+
     async def _moved(self, delta: float) -> None:
         self._move(delta)
 

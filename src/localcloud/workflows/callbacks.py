@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field
 
 import msgspec
@@ -41,6 +42,7 @@ class Callbacks:
     execution: str
     _taken: dict[str, int] = field(default_factory=dict)  # by endpoint: requests that the program has seen
     _arrivals: dict[str, asyncio.Event] = field(default_factory=dict)
+    _waiting: Counter[str] = field(default_factory=Counter)  # by endpoint: steps that wait for its next request
 
     def create(self, method: str) -> str:
         """A new endpoint; its URL."""
@@ -52,12 +54,20 @@ class Callbacks:
         """The next request that was not taken."""
         identifier = url.rpartition("/")[2]
         arrival = self._arrivals.setdefault(identifier, asyncio.Event())
-        while True:
-            slot = self._get(identifier)
-            if slot is not None and slot.request is not None and slot.number > self._taken.get(identifier, 0):
-                return slot.request
-            arrival.clear()
-            await arrival.wait()
+        self._waiting[identifier] += 1
+        try:
+            while True:
+                slot = self._get(identifier)
+                if slot is not None and slot.request is not None and slot.number > self._taken.get(identifier, 0):
+                    return slot.request
+                arrival.clear()
+                await arrival.wait()
+        finally:
+            self._waiting[identifier] -= 1
+
+    def waiters(self, identifier: str | None = None) -> int:
+        """How many steps wait for a request, to one endpoint or to any."""
+        return self._waiting.total() if identifier is None else self._waiting[identifier]
 
     def taken(self, url: str) -> None:
         """The program has the next request: free its slot. Replay counts too; the slot may hold a later request."""

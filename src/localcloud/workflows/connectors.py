@@ -139,6 +139,11 @@ def known() -> list[str]:
     return sorted([*CONNECTORS, f"{_EXECUTIONS}.run"])
 
 
+def services() -> set[str]:
+    """The Google APIs that connectors call."""
+    return {connector.service for connector in CONNECTORS.values()}
+
+
 def hint(name: str) -> str:
     """What to add where a function is unknown that looks like a connector: those that there are."""
     return f"; the connectors are {', '.join(known())}" if name.startswith(("googleapis.", "gke.")) else ""

@@ -9,6 +9,8 @@ else is refused before a name is looked up: a workflow under test must not act o
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -85,7 +87,7 @@ class HttpClient:
         except TimeoutError as error:
             raise runtime_error("TimeoutError", "request timed out", prefixed=False) from error
         except aiohttp.ClientConnectorError as error:  # a bad certificate is one too
-            raise runtime_error("ConnectionFailedError", f"failed to connect: {error}") from error
+            raise runtime_error("ConnectionFailedError", f"failed to connect to {_reason(error)}") from error
         except ValueError as error:  # among them aiohttp's invalid URLs and headers
             raise value_error(f"the request cannot be sent: {error}") from error
         except (aiohttp.ClientError, OSError) as error:
@@ -131,6 +133,13 @@ def _checked(response: dict[str, Value]) -> Value:
         message = f"HTTP server responded with error code {response['code']}"
         raise runtime_error("HttpError", message, prefixed=False, **response)
     return response
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    """Where a connection was tried, and what the system said."""
+    inner = error.os_error
+    said = os.strerror(inner.errno) if inner.errno and inner.errno in errno.errorcode else str(inner)
+    return f"{error.host}:{error.port}: {said[:MAX_REASON]}"
 
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, Value]:

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from localcloud.workflows.errors import (
 )
 from localcloud.workflows.http import HttpClient
 from localcloud.workflows.journal import Journal
+from localcloud.workflows.observe import StepObserver
 from localcloud.workflows.program import Program
 from localcloud.workflows.thread import MAX_MEMORY_BYTES, Run
 from localcloud.workflows.values import Value
@@ -138,6 +139,9 @@ class Workflows:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.http = HttpClient(context)
+        self.watch: Callable[[Execution], StepObserver | None] = lambda _execution: (
+            None
+        )  # who is told an execution's steps
         self._live: dict[str, _Live] = {}
         self._stopped = False
         self._programs: dict[str, Program] = {}  # by workflow/revision
@@ -162,6 +166,14 @@ class Workflows:
     def is_idle(self) -> bool:
         """No execution is active."""
         return not self._live
+
+    def steps(self) -> int:
+        """How many steps the active executions have taken."""
+        return sum(live.run.steps for live in self._live.values())
+
+    def awaits_callers(self) -> bool:
+        """An active execution waits for a callback."""
+        return any(live.callbacks.waiters() for live in self._live.values())
 
     # Workflows
 
@@ -276,6 +288,11 @@ class Workflows:
         self._live.pop(name).task.cancel()
         return ended
 
+    async def finished(self, name: str) -> None:
+        """Return once the execution is not active any more."""
+        if name in self._live:
+            await asyncio.wait([self._live[name].task])
+
     def callbacks(self, name: str) -> Callbacks | None:
         """The callback endpoints of an execution, as long as it is active."""
         live = self._live.get(name)
@@ -314,6 +331,7 @@ class Workflows:
             http_url=context.http_url,
             log=_logger(execution),
             tokens=_Tokens(context.identity, context.service_account(workflow.spec.service_account)),
+            observer=self.watch(execution),
         )
         task = asyncio.get_running_loop().create_task(self._drive(execution, run))
         self._live[execution.name] = _Live(run, callbacks, journal, task)
