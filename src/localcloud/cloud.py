@@ -30,7 +30,8 @@ from localcloud.official import bridge as official_bridge
 from localcloud.official.bridge import Bridge
 from localcloud.official.process import Emulator
 from localcloud.pubsub import api as pubsub_api
-from localcloud.pubsub.resources import SubscriptionSpec
+from localcloud.pubsub.errors import NotFound
+from localcloud.pubsub.resources import PublishedMessage, SubscriptionSpec
 from localcloud.pubsub.state import PubSub
 from localcloud.run import api as run_api
 from localcloud.run.service import Run
@@ -133,6 +134,7 @@ class LocalCloud:
         self.workflows = Workflows(self.context)
         self.scheduler = Scheduler(self.context, self.pubsub)
         self.storage.subscribe(self.eventarc.storage_event)
+        self.storage.notify(_NotificationTopics(self.pubsub))
         self._bridge = None if emulator is None else Bridge(self.context, self.pubsub, self.eventarc, emulator)
         if self._bridge is None:
             official_bridge.forget(self.pubsub)
@@ -215,6 +217,23 @@ class LocalCloud:
             return function(*arguments)
 
         return asyncio.run_coroutine_threadsafe(called(), self._loop).result()
+
+
+@dataclass(frozen=True)
+class _NotificationTopics:
+    """Pub/Sub as Cloud Storage publishes to it."""
+
+    pubsub: PubSub
+
+    def has_topic(self, topic: str) -> bool:
+        try:
+            self.pubsub.topic(topic)
+        except NotFound:
+            return False
+        return True
+
+    def publish(self, topic: str, data: bytes, attributes: Mapping[str, str]) -> None:
+        self.pubsub.publish(topic, [PublishedMessage(data, attributes)])
 
 
 @contextlib.contextmanager

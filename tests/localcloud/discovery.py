@@ -35,6 +35,7 @@ MEDIA_PREFIXES = ("upload", "download", "resumable/upload")
 EXCEPTIONS = {
     "* /v1/*/executions/*/callbacks/*: no document": "the URL that events.create_callback_endpoint gives",
     "* /v2/*: error has unknown members: hint": "what to do next, for people; clients read code, message and status",
+    "storage.objects.*: request .retention.retentionExpirationTime": "null, which google-cloud-storage sends along",
     "storage.*: query upload_id": "names a resumable upload; part of the URL that the server hands out",
     "*: query $alt": "a system parameter: https://cloud.google.com/apis/docs/system-parameters",
     "*: query access_token": "a system parameter, which storage's own document leaves out",

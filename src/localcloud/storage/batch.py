@@ -67,7 +67,8 @@ def _parse(request: bytes) -> Call:
         return {"type": "http.request", "body": body}
 
     service, path = split_path(url.path)
-    return Call(words[0].decode("latin-1"), service, path, split_query(url.query), headers, receive)
+    query = split_query(url.query)
+    return Call(words[0].decode("latin-1"), service, path, query, headers, receive, url.path, url.query)
 
 
 def _response_id(content_id: str) -> str:

@@ -16,7 +16,7 @@ import re2
 
 from localcloud.storage.errors import invalid
 from localcloud.storage.index import Index
-from localcloud.storage.preconditions import number
+from localcloud.storage.preconditions import flag, number
 from localcloud.storage.resources import StoredObject
 
 MAX_RESULTS = 1000
@@ -35,21 +35,31 @@ class Query:
     trailing_delimiter: bool = False
     max_results: int = MAX_RESULTS
     page_token: str = ""
+    soft_deleted: bool = False  # instead of what is there: what can be restored
 
     @classmethod
     def from_parameters(cls, query: Mapping[str, str]) -> Query:
         """The parameters of a request. Raises StorageError 400."""
         limit = number(query, "maxResults")
+        if "filter" in query:
+            raise invalid(
+                "filter is not emulated: objects cannot be listed by their contexts.", ("parameter", "filter")
+            )
+        soft_deleted = flag(query, "softDeleted")
+        versions = flag(query, "versions")
+        if soft_deleted and versions:
+            raise invalid("softDeleted and versions exclude each other.", ("parameter", "softDeleted"))
         return cls(
             prefix=query.get("prefix", ""),
             delimiter=query.get("delimiter", ""),
             start=query.get("startOffset", ""),
             end=query.get("endOffset", ""),
             glob=query.get("matchGlob", ""),
-            versions=query.get("versions", "").lower() == "true",
-            trailing_delimiter=query.get("includeTrailingDelimiter", "").lower() == "true",
+            versions=versions or soft_deleted,
+            trailing_delimiter=flag(query, "includeTrailingDelimiter"),
             max_results=min(limit or MAX_RESULTS, MAX_RESULTS),
             page_token=query.get("pageToken", ""),
+            soft_deleted=soft_deleted,
         )
 
 

@@ -63,6 +63,11 @@ def from_query(query: Mapping[str, str], infix: str = "") -> Preconditions:
     )
 
 
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Whether a parameter is true, however it is written."""
+    return query.get(name, "").lower() == "true"
+
+
 def number(query: Mapping[str, str], name: str) -> int | None:
     """A parameter that is a non-negative int64, or None. Raises StorageError 400."""
     text = query.get(name)

@@ -1,20 +1,20 @@
-"""What are a bucket and an object, as kept and as shown?
+"""What is an object, as kept and as shown?
 
-https://cloud.google.com/storage/docs/json_api/v1/objects#resource https://cloud.google.com/storage/docs/json_api/v1/buckets#resource
+https://cloud.google.com/storage/docs/json_api/v1/objects#resource
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from localcloud.storage.errors import StorageError, invalid
+from localcloud.storage.errors import invalid
 from localcloud.storage.preconditions import NONE, Preconditions
+from localcloud.storage.times import microseconds_of, timestamp
 
 MAX_METADATA_BYTES = 8 * 1024
 _TEXT_FIELDS = (
@@ -26,70 +26,19 @@ _TEXT_FIELDS = (
     "customTime",
 )
 _FLAG_FIELDS = ("temporaryHold", "eventBasedHold")
-_BUCKET_FIELDS = frozenset(
+STORAGE_CLASSES = frozenset(
     {
-        "autoclass",
-        "billing",
-        "cors",
-        "customPlacementConfig",
-        "defaultEventBasedHold",
-        "encryption",
-        "hierarchicalNamespace",
-        "iamConfiguration",
-        "ipFilter",
-        "labels",
-        "lifecycle",
-        "logging",
-        "objectRetention",
-        "retentionPolicy",
-        "rpo",
-        "softDeletePolicy",
-        "storageClass",
-        "versioning",
-        "website",
+        "STANDARD",
+        "NEARLINE",
+        "COLDLINE",
+        "ARCHIVE",
+        "MULTI_REGIONAL",
+        "REGIONAL",
+        "DURABLE_REDUCED_AVAILABILITY",
     }
 )
-_MULTI_REGIONS = frozenset({"US", "EU", "ASIA"})
-
-
-class Bucket(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A bucket. Times are microseconds since the epoch; `fields` is what the owner may set, as JSON."""
-
-    name: str
-    location: str
-    created: int
-    updated: int
-    fields: dict[str, Any]
-    generation: int = 0  # of the bucket itself; no condition refers to it
-    metageneration: int = 1
-
-    @property
-    def versioned(self) -> bool:
-        """Whether replaced and deleted objects are kept as noncurrent versions."""
-        return bool((self.fields.get("versioning") or {}).get("enabled"))
-
-    @property
-    def storage_class(self) -> str:
-        """Of objects that name none."""
-        return str(self.fields.get("storageClass", "STANDARD"))
-
-    def resource(self, base: str) -> dict[str, Any]:
-        """The bucket as JSON; `base` is the API's address."""
-        return {
-            "kind": "storage#bucket",
-            "selfLink": f"{base}/storage/v1/b/{self.name}",
-            "id": self.name,
-            "name": self.name,
-            "projectNumber": "1",
-            "metageneration": str(self.metageneration),
-            "location": self.location.upper(),
-            "locationType": "multi-region" if self.location.upper() in _MULTI_REGIONS else "region",
-            "storageClass": self.storage_class,
-            "etag": etag(self.metageneration),
-            "timeCreated": timestamp(self.created),
-            "updated": timestamp(self.updated),
-            **self.fields,
-        }
+# Not copied with an object: each says something about one object only.
+_PERSONAL_FIELDS = frozenset({*_FLAG_FIELDS, "retention"})
 
 
 class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -109,6 +58,12 @@ class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
     components: int | None = None
     file: str = ""  # name of the payload's file; without one the payload is a row
     deleted: int | None = None  # when it became noncurrent
+    released: int | None = None  # when its event-based hold ended
+    reclassified: int | None = None  # when its storage class last changed
+    soft_deleted: int | None = None  # when it was deleted in a bucket that keeps such objects for a time
+    hard_delete: int | None = None  # when that time ends
+    acl: list[dict[str, Any]] | None = None  # entity and role of each entry; None: what a new object has
+    policy: dict[str, Any] | None = None  # IAM
 
     @property
     def key(self) -> str:
@@ -121,12 +76,12 @@ class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
         return etag(self.generation, self.metageneration)
 
     @property
-    def is_held(self) -> bool:
-        """Whether a hold forbids to delete or replace it."""
-        return bool(self.fields.get("temporaryHold") or self.fields.get("eventBasedHold"))
+    def copied_fields(self) -> dict[str, Any]:
+        """What a copy without metadata of its own takes over."""
+        return {name: value for name, value in self.fields.items() if name not in _PERSONAL_FIELDS}
 
     def resource(self, base: str) -> dict[str, Any]:
-        """The object as JSON; `base` is the API's address."""
+        """The object as JSON, without its ACL; `base` is the API's address."""
         path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
         created = timestamp(self.created)
         shown: dict[str, Any] = {
@@ -144,7 +99,7 @@ class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
             "etag": self.etag,
             "timeCreated": created,
             "updated": timestamp(self.updated),
-            "timeStorageClassUpdated": created,
+            "timeStorageClassUpdated": timestamp(self.reclassified or self.created),
             "timeFinalized": created,
         }
         if self.md5 is not None:
@@ -153,6 +108,9 @@ class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
             shown["componentCount"] = self.components
         if self.deleted is not None:
             shown["timeDeleted"] = timestamp(self.deleted)
+        if self.soft_deleted is not None:
+            shown["softDeleteTime"] = timestamp(self.soft_deleted)
+            shown["hardDeleteTime"] = timestamp(self.hard_delete or 0)
         shown.update(self.fields)
         return shown
 
@@ -166,6 +124,7 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     storage_class: str | None = None
     conditions: Preconditions = NONE
     checksums: dict[str, str] = {}
+    acl: list[dict[str, Any]] | None = None
 
 
 def object_fields(resource: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,15 +141,20 @@ def object_fields(resource: Mapping[str, Any]) -> dict[str, Any]:
             fields[name] = value
     if "metadata" in resource:
         fields["metadata"] = _metadata(resource["metadata"])
+    if fields.get("customTime") is not None:
+        microseconds_of(fields["customTime"], "customTime")
+    if "retention" in resource:
+        fields["retention"] = resource["retention"]
     return fields
 
 
-def bucket_fields(resource: Mapping[str, Any]) -> dict[str, Any]:
-    """What an owner may set of a bucket; None stands for "remove". Raises StorageError 400."""
-    versioning = resource.get("versioning")
-    if not (versioning is None or isinstance(versioning, dict)):
-        raise invalid(f"Invalid value for versioning: {versioning!r:.40}, expected an object.")
-    return {name: value for name, value in resource.items() if name in _BUCKET_FIELDS}
+def storage_class_of(resource: Mapping[str, Any]) -> str | None:
+    """The storage class a new object is to have, None for the bucket's. Raises StorageError 400."""
+    storage_class = resource.get("storageClass")
+    if storage_class is not None and storage_class not in STORAGE_CLASSES:
+        known = ", ".join(sorted(STORAGE_CLASSES))
+        raise invalid(f"Invalid storage class: {storage_class!r:.40}, expected one of {known}.")
+    return storage_class
 
 
 def merged(fields: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,13 +181,6 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
     elif metadata is not None:
         del fields["metadata"]
     return fields
-
-
-def timestamp(microseconds: int) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
-    # Not strftime, which is slower: a page of a listing has thousands of these.
-    return f"{moment.isoformat()[:19]}.{microseconds // 1000 % 1000:03d}Z"
 
 
 def etag(*numbers: int) -> str:
@@ -258,10 +215,3 @@ def _metadata(value: object) -> dict[str, str | None] | None:
         if not (text is None or isinstance(text, str)):
             raise invalid(f"Invalid value for metadata.{key!s:.40}: {text!r:.40}, expected a string.")
     return value
-
-
-def held(item: StoredObject) -> StorageError:
-    """403: a hold forbids to remove this version."""
-    return StorageError(
-        403, f"Object '{item.bucket}/{item.name}' is under active hold and cannot be deleted or overwritten."
-    )

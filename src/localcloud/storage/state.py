@@ -1,7 +1,7 @@
-"""What happens to buckets and objects: who may change them, what replaces what, and what survives a crash?
+"""What happens to objects: who may change them, what replaces what, and what survives a crash?
 
 Everything but `compose` runs without awaiting, so each change sees the last one. Memory follows the store: a change is
-written in one transaction, listeners are called inside it, and only then do the index and the files change.
+written in one transaction, listeners are called inside it, and only then do the indexes and the files change.
 """
 
 from __future__ import annotations
@@ -9,32 +9,39 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from localcloud.context import Context
-from localcloud.storage import names, resources
-from localcloud.storage.errors import StorageError, invalid, no_bucket, no_object
+from localcloud.storage import access, names, resources, retention
+from localcloud.storage.buckets import Bucket
+from localcloud.storage.catalog import Catalog
+from localcloud.storage.changes import Change, Event
+from localcloud.storage.errors import StorageError, invalid, no_object
+from localcloud.storage.hmac_keys import HmacKeys
 from localcloud.storage.index import Index
+from localcloud.storage.notifications import ARCHIVE, DELETE, FINALIZE, METADATA_UPDATE, Topics
 from localcloud.storage.payloads import FILE_SUFFIX, Payload, PayloadWriter, read_file
 from localcloud.storage.preconditions import NONE, Preconditions
-from localcloud.storage.resources import Bucket, StoredObject, Target
+from localcloud.storage.resources import StoredObject, Target
+from localcloud.storage.sweeper import Sweeper
+from localcloud.storage.times import timestamp
 from localcloud.storage.uploads import Session, Uploads
 
 Listener = Callable[[str, dict[str, Any]], None]
-FINALIZED = "google.cloud.storage.object.v1.finalized"
-DELETED = "google.cloud.storage.object.v1.deleted"
-ARCHIVED = "google.cloud.storage.object.v1.archived"
-METADATA_UPDATED = "google.cloud.storage.object.v1.metadataUpdated"
-
+CLOUD_EVENTS = {
+    FINALIZE: "google.cloud.storage.object.v1.finalized",
+    DELETE: "google.cloud.storage.object.v1.deleted",
+    ARCHIVE: "google.cloud.storage.object.v1.archived",
+    METADATA_UPDATE: "google.cloud.storage.object.v1.metadataUpdated",
+}
 MAX_COMPONENTS = 32  # of one compose request
-_BUCKETS, _OBJECTS, _PAYLOADS, _META = "storage.buckets", "storage.objects", "storage.payloads", "storage.meta"
+_OBJECTS, _PAYLOADS, _META = "storage.objects", "storage.payloads", "storage.meta"
 _LAST_GENERATION = "last generation"
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(StoredObject).decode
-_decode_bucket = msgspec.json.Decoder(Bucket).decode
 
 
 class Storage:
@@ -45,103 +52,82 @@ class Storage:
         self.context = context
         self._store = context.store
         self._listeners: list[Listener] = []
-        self._buckets = {key: _decode_bucket(value) for key, value in self._store.items(_BUCKETS)}
-        self._indexes = {name: Index() for name in self._buckets}
+        self.catalog = Catalog(context.store, self.microseconds)
+        self.hmac_keys = HmacKeys(context.store, self.microseconds)
+        self._indexes = {bucket.name: Index() for bucket in self.catalog.all()}
+        self._deleted = {bucket.name: Index() for bucket in self.catalog.all()}  # what can be restored
         for _, value in self._store.items(_OBJECTS):
             item = _decode_object(value)
-            self._indexes[item.bucket].put(item)
+            (self._indexes if item.soft_deleted is None else self._deleted)[item.bucket].put(item)
         self._last_generation = int(self._store.get(_META, _LAST_GENERATION) or 0)
         self.uploads = Uploads(context.store, self.microseconds)
+        self._sweeper = Sweeper(self, context.clock)
 
     async def start(self) -> None:
-        """Remove what a crash left behind: files that no row names, uploads nobody will finish."""
+        """Remove what a crash left behind, files that no row names; run lifecycle rules from now on."""
         self.uploads.expire()
-        used = {item.file for index in self._indexes.values() for name in index.names for item in index.versions(name)}
+        used = {item.file for index in self._all_indexes() for name in index.names for item in index.versions(name)}
         used |= self.uploads.files()
         for path in self._store.blobs.glob(f"*{FILE_SUFFIX}"):
             if path.name not in used:
                 path.unlink()
+        self._sweeper.start()
 
     async def stop(self) -> None:
-        """Nothing runs in the background; what must be kept is in the store already."""
+        """What must be kept is in the store already."""
+        self._sweeper.stop()
         self.uploads.close()
 
     def subscribe(self, listener: Listener) -> None:
         """Have `listener(event type, object resource)` called inside the transaction of every change of an object."""
         self._listeners.append(listener)
 
+    def notify(self, topics: Topics) -> None:
+        """Publish what the buckets' notification configurations ask for to these topics."""
+        self.catalog.notifications.topics = topics
+
     def microseconds(self) -> int:
         """Now, since the epoch."""
         return int(self.context.clock.time() * 1_000_000)
+
+    def _all_indexes(self) -> list[Index]:
+        return [*self._indexes.values(), *self._deleted.values()]
 
     # Buckets
 
     def create_bucket(self, name: str, location: str = "us-central1") -> None:
         """Make sure that the bucket exists."""
-        if name not in self._buckets:
+        if name not in self.catalog:
             self.insert_bucket({"name": name, "location": location})
 
-    def insert_bucket(self, resource: dict[str, Any]) -> Bucket:
-        """A new bucket. Raises StorageError 409 if there is one of that name."""
-        name = resource.get("name")
-        name = names.check_bucket(name if isinstance(name, str) else "")
-        if name in self._buckets:
-            raise StorageError(
-                409, "Your previous request to create the named bucket succeeded and you already own it."
-            )
-        now = self.microseconds()
-        location = str(resource.get("location") or "US").upper()
-        fields = resources.merged({}, resources.bucket_fields(resource))
-        bucket = Bucket(name=name, location=location, created=now, updated=now, fields=fields)
-        self._save(bucket)
-        self._indexes[name] = Index()
-        self.context.activity.emit("storage", name, "bucket created")
-        return bucket
-
-    def bucket(self, name: str, conditions: Preconditions = NONE, *, reading: bool = False) -> Bucket:
-        """The bucket. Raises StorageError 404, 412, 304."""
-        bucket = self._buckets.get(name)
-        if bucket is None:
-            raise no_bucket()
-        if conditions is not NONE:
-            conditions.check(bucket, reading=reading)
+    def insert_bucket(self, resource: dict[str, Any], query: dict[str, str] | None = None) -> Bucket:
+        """A new bucket; `query` are a request's parameters. Raises StorageError 400, 409."""
+        bucket = self.catalog.insert(resource, query or {})
+        self._indexes[bucket.name], self._deleted[bucket.name] = Index(), Index()
+        self.context.activity.emit("storage", bucket.name, "bucket created")
         return bucket
 
     def buckets(self) -> list[Bucket]:
         """All buckets in name order."""
-        return [self._buckets[name] for name in sorted(self._buckets)]
-
-    def patch_bucket(
-        self, name: str, resource: dict[str, Any], conditions: Preconditions, *, replace: bool = False
-    ) -> Bucket:
-        """Merge `resource` into the bucket's settings, or replace them by it."""
-        bucket = self.bucket(name, conditions)
-        fields = resources.merged({} if replace else bucket.fields, resources.bucket_fields(resource))
-        bucket = msgspec.structs.replace(
-            bucket, fields=fields, updated=self.microseconds(), metageneration=bucket.metageneration + 1
-        )
-        self._save(bucket)
-        return bucket
+        return self.catalog.all()
 
     def delete_bucket(self, name: str, conditions: Preconditions) -> None:
-        """Remove an empty bucket. Raises StorageError 409 if it holds any version of an object."""
-        self.bucket(name, conditions)
+        """Remove an empty bucket. Raises StorageError 404, 412, 409 if it holds any version of an object."""
+        self.catalog.get(name, conditions)
         if self._indexes[name]:
             raise StorageError(409, "The bucket you tried to delete is not empty.")
-        self._store.delete(_BUCKETS, name)
-        del self._buckets[name], self._indexes[name]
+        deleted = self._deleted[name]
+        self._commit(Change(remove=[item for known in deleted.names for item in deleted.versions(known)]))
+        self.catalog.delete(name)
+        del self._indexes[name], self._deleted[name]
         self.context.activity.emit("storage", name, "bucket deleted")
-
-    def _save(self, bucket: Bucket) -> None:
-        self._store.put(_BUCKETS, bucket.name, _encode(bucket))
-        self._buckets[bucket.name] = bucket
 
     # Objects: reading
 
-    def index(self, bucket: str) -> Index:
-        """The objects of a bucket. Raises StorageError 404."""
-        self.bucket(bucket)
-        return self._indexes[bucket]
+    def index(self, bucket: str, *, soft_deleted: bool = False) -> Index:
+        """The objects of a bucket, or those that can be restored. Raises StorageError 404."""
+        self.catalog.get(bucket)
+        return (self._deleted if soft_deleted else self._indexes)[bucket]
 
     def object(
         self,
@@ -151,9 +137,10 @@ class Storage:
         conditions: Preconditions = NONE,
         *,
         reading: bool = False,
+        soft_deleted: bool = False,
     ) -> StoredObject:
         """The live version, or the one of that generation. Raises StorageError 404, 412, 304."""
-        item = self.index(bucket).find(name, generation)
+        item = self.index(bucket, soft_deleted=soft_deleted).find(name, generation)
         if item is None:
             raise no_object(bucket, name)
         if conditions is not NONE:
@@ -165,12 +152,20 @@ class Storage:
         current = self.index(target.bucket).live.get(names.check_object(target.name))
         if target.conditions is not NONE:
             target.conditions.check(current)
-        if current is not None and current.is_held and not self._buckets[target.bucket].versioned:
-            raise resources.held(current)
+        bucket = self.catalog.get(target.bucket)
+        if current is not None and not bucket.versioned:
+            retention.check_removal(current, bucket, self.microseconds())
+        if target.acl is not None:
+            access.refuse_uniform(bucket)
+        retention.check_retention(target.fields.get("retention"), bucket, self.microseconds())
 
     def resource(self, item: StoredObject) -> dict[str, Any]:
-        """The object as JSON."""
-        return item.resource(self.context.http_url)
+        """The object as JSON, without its ACL."""
+        shown = item.resource(self.context.http_url)
+        bucket = self.catalog.get(item.bucket)
+        if bucket.retention_s and (expiration := retention.expiration(item, bucket)):
+            shown["retentionExpirationTime"] = timestamp(expiration)
+        return shown
 
     def read(self, item: StoredObject, start: int, end: int) -> bytes | Iterator[bytes]:
         """Bytes `start` to `end` (exclusive): at once when small, else in blocks, whatever happens meanwhile."""
@@ -197,58 +192,81 @@ class Storage:
         *,
         components: int | None = None,
         upload: Session | None = None,
+        remove: Sequence[StoredObject] = (),
     ) -> StoredObject:
-        """A new live version with this payload, the end of `upload`. Whatever is raised, the payload's file is gone."""
+        """A new live version with this payload, the end of `upload` and of the live objects in `remove`.
+
+        Whatever is raised, the payload's file is gone.
+        """
         try:
             payload.verify(target.checksums)
             self.check_insert(target)
-            now = self.microseconds()
-            item = StoredObject(
-                bucket=target.bucket,
-                name=target.name,
-                generation=max(now, self._last_generation + 1),
-                size=payload.size,
-                crc32c=payload.crc32c,
-                created=now,
-                updated=now,
-                storage_class=target.storage_class or self._buckets[target.bucket].storage_class,
-                fields=resources.checked(resources.merged({}, target.fields)),
-                md5=payload.md5,
-                components=components,
-                file="" if payload.path is None else payload.path.name,
-            )
-            self._supersede(item, payload.data, upload)
+            item = self._new(target, payload, components)
+            change = self._supersession(item, payload.data)
+            for source in remove:
+                change += self._deletion(source)
+            result = b""
+            if upload is not None:
+                result = _encode(self.resource(item))
+                change.rows.append(self.uploads.completion(upload, result))
+            self._commit(change)
         except BaseException:
             payload.discard()
             raise
-        return item
-
-    def _supersede(self, item: StoredObject, data: bytes | None, upload: Session | None) -> None:
-        old = self._indexes[item.bucket].live.get(item.name)
-        events = []
-        archived = None
-        if old is not None:
-            noncurrent = msgspec.structs.replace(old, deleted=item.created)
-            if self._buckets[item.bucket].versioned:
-                archived = noncurrent
-            events.append((ARCHIVED if archived else DELETED, noncurrent))
-        events.append((FINALIZED, item))
-        rows = [(_META, _LAST_GENERATION, str(item.generation).encode())]
-        if data is not None:
-            rows.append((_PAYLOADS, item.key, data))
-        result = b""
-        if upload is not None:
-            result = _encode(self.resource(item))
-            rows.append(self.uploads.completion(upload, result))
-        self._commit(
-            put=[item] if archived is None else [archived, item],
-            remove=[old] if old is not None and archived is None else [],
-            events=events,
-            rows=rows,
-        )
         self._last_generation = item.generation
         if upload is not None:
             self.uploads.complete(upload, result)
+        return item
+
+    def _new(self, target: Target, payload: Payload, components: int | None) -> StoredObject:
+        bucket, now = self.catalog.get(target.bucket), self.microseconds()
+        fields = resources.checked(resources.merged({}, target.fields))
+        if bucket.fields.get("defaultEventBasedHold"):
+            fields.setdefault("eventBasedHold", True)
+        return StoredObject(
+            bucket=target.bucket,
+            name=target.name,
+            generation=max(now, self._last_generation + 1),
+            size=payload.size,
+            crc32c=payload.crc32c,
+            created=now,
+            updated=now,
+            storage_class=target.storage_class or bucket.storage_class,
+            fields=fields,
+            md5=payload.md5,
+            components=components,
+            file="" if payload.path is None else payload.path.name,
+            acl=bucket.default_object_acl if target.acl is None else target.acl,
+        )
+
+    def _supersession(self, item: StoredObject, data: bytes | None) -> Change:
+        """What a new live version does to the store: it takes the place of the old one."""
+        change = Change(put=[item], rows=[(_META, _LAST_GENERATION, str(item.generation).encode())])
+        if data is not None:
+            change.rows.append((_PAYLOADS, item.key, data))
+        old = self._indexes[item.bucket].live.get(item.name)
+        overwrote = {}
+        if old is not None:
+            archives = self.catalog.get(item.bucket).versioned
+            overwritten = {"overwrittenByGeneration": str(item.generation)}
+            change = self._removal(old, archives, item.created, overwritten) + change
+            overwrote["overwroteGeneration"] = str(old.generation)
+        change.events.append(Event(FINALIZE, item, overwrote))
+        return change
+
+    def _removal(
+        self, item: StoredObject, archives: bool, now: int, attributes: Mapping[str, str] | None = None
+    ) -> Change:
+        """What the end of a version does to the store: it is noncurrent, can be restored for a time, or is gone."""
+        gone = item if item.deleted else msgspec.structs.replace(item, deleted=now)
+        if archives:
+            return Change(put=[gone], events=[Event(ARCHIVE, gone, attributes or {})])
+        event = Event(DELETE, gone, attributes or {})
+        kept_s = self.catalog.get(item.bucket).soft_delete_s
+        if not kept_s:
+            return Change(remove=[item], events=[event])
+        kept = msgspec.structs.replace(gone, soft_deleted=now, hard_delete=now + kept_s * 1_000_000)
+        return Change(put=[kept], events=[event])
 
     def patch(
         self,
@@ -259,14 +277,29 @@ class Storage:
         generation: int | None = None,
         conditions: Preconditions = NONE,
         replace: bool = False,
+        override_retention: bool = False,
+        acl: list[dict[str, Any]] | None = None,
     ) -> StoredObject:
-        """Merge `changes` into the object's metadata, or replace it by them."""
+        """Merge `changes` into the object's metadata, or replace it by them; `acl` replaces its access list."""
         item = self.object(bucket, name, generation, conditions)
+        now, settings = self.microseconds(), self.catalog.get(bucket)
         fields = resources.checked(resources.merged({} if replace else item.fields, changes))
+        if fields.get("retention") != item.fields.get("retention"):
+            retention.check_change(item, fields.get("retention"), settings, now, override=override_retention)
+        members: dict[str, Any] = {"fields": fields}
+        if item.fields.get("eventBasedHold") and not fields.get("eventBasedHold"):
+            members["released"] = now
+        if acl is not None and acl != access.object_entries(item):
+            access.refuse_uniform(settings)
+            members["acl"] = acl
+        return self.change(item, **members)
+
+    def change(self, item: StoredObject, **members: Any) -> StoredObject:
+        """The version with other members than its content; its metadata is a new one."""
         item = msgspec.structs.replace(
-            item, fields=fields, metageneration=item.metageneration + 1, updated=self.microseconds()
+            item, metageneration=item.metageneration + 1, updated=self.microseconds(), **members
         )
-        self._commit(put=[item], events=[(METADATA_UPDATED, item)])
+        self._commit(Change(put=[item], events=[Event(METADATA_UPDATE, item)]))
         return item
 
     def delete(
@@ -274,16 +307,40 @@ class Storage:
     ) -> None:
         """Remove a version for good, or make the live one noncurrent where the bucket keeps versions."""
         item = self.object(bucket, name, generation, conditions)
-        gone = item if item.deleted else msgspec.structs.replace(item, deleted=self.microseconds())
-        if generation is None and self._buckets[bucket].versioned:
-            self._commit(put=[gone], events=[(ARCHIVED, gone)])
-            return
-        if item.is_held:
-            raise resources.held(item)
-        self._commit(remove=[item], events=[(DELETED, gone)])
+        self._commit(self._deletion(item, permanent=generation is not None))
 
-    def copy(self, source: StoredObject, target: Target) -> StoredObject:
-        """A new object with the bytes of `source`; if the target has no fields also with its metadata."""
+    def _deletion(self, item: StoredObject, *, permanent: bool = False) -> Change:
+        """What deleting a version does. Raises StorageError 403."""
+        bucket, now = self.catalog.get(item.bucket), self.microseconds()
+        archives = bucket.versioned and item.deleted is None and not permanent
+        if not archives:
+            retention.check_removal(item, bucket, now)
+        return self._removal(item, archives, now)
+
+    def expire(self, item: StoredObject) -> None:
+        """Delete a version as a lifecycle rule does, unless it must be kept."""
+        try:
+            change = self._deletion(item)
+        except StorageError:
+            return  # held or retained: a later pass will find it again
+        self._commit(change)
+
+    def purge(self, item: StoredObject) -> None:
+        """Remove a soft-deleted version for good."""
+        self._commit(Change(remove=[item]))
+
+    def restore(self, item: StoredObject, conditions: Preconditions, *, with_acl: bool) -> StoredObject:
+        """A new live version with the content and the metadata of a soft-deleted one. Raises StorageError 412, 403."""
+        target = Target(item.bucket, item.name, fields=item.copied_fields, storage_class=item.storage_class)
+        return self.copy(
+            item, msgspec.structs.replace(target, conditions=conditions, acl=item.acl if with_acl else None)
+        )
+
+    def copy(self, source: StoredObject, target: Target, *, moves: bool = False) -> StoredObject:
+        """A new object with the bytes of `source`; if the target has no fields also with its metadata.
+
+        One that `moves` ends the source, both or neither.
+        """
         self.check_insert(target)
         path = None
         if source.file:
@@ -296,55 +353,70 @@ class Storage:
             data=None if path else self._row(source),
             path=path,
         )
-        target = msgspec.structs.replace(target, fields=target.fields or source.fields)
-        return self.insert(target, payload, components=source.components)
+        target = msgspec.structs.replace(target, fields=target.fields or source.copied_fields)
+        return self.insert(target, payload, components=source.components, remove=[source] if moves else [])
 
-    async def compose(self, sources: Sequence[StoredObject], target: Target) -> StoredObject:
-        """A new object with the bytes of all `sources` one after the other."""
+    async def compose(
+        self, sources: Sequence[StoredObject], target: Target, *, delete_sources: bool = False
+    ) -> StoredObject:
+        """A new object with the bytes of all `sources` one after the other. Raises StorageError 400, 404, 412, 403."""
         if not 1 <= len(sources) <= MAX_COMPONENTS:
             raise invalid(
                 f"The number of source components provided ({len(sources)}) is not between 1 and {MAX_COMPONENTS}."
             )
         self.check_insert(target)
         parts = [self.read(source, 0, source.size) for source in sources]
-        payload = await asyncio.to_thread(_joined, self.new_writer(), parts)
+        payload = await asyncio.to_thread(joined, self.new_writer(), parts)
         components = sum(source.components or 1 for source in sources)
-        return self.insert(target, dataclasses.replace(payload, md5=None), components=components)
+        remove = {source.key: source for source in sources} if delete_sources else {}
+        current = self._indexes[target.bucket].live.get(target.name)
+        if current is not None:
+            remove.pop(current.key, None)  # it is replaced anyway
+        return self.insert(
+            target, dataclasses.replace(payload, md5=None), components=components, remove=list(remove.values())
+        )
 
-    def _commit(
-        self,
-        *,
-        put: Sequence[StoredObject] = (),
-        remove: Sequence[StoredObject] = (),
-        events: Sequence[tuple[str, StoredObject]] = (),
-        rows: Sequence[tuple[str, str, bytes]] = (),
-    ) -> None:
+    def _commit(self, change: Change) -> None:
         """Write the changes and tell the listeners, all or nothing; then follow in memory and on disk."""
         with self._store.transaction():
-            for table, key, value in rows:
+            for table, key, value in change.rows:
                 self._store.put(table, key, value)
-            for item in remove:
+            for item in change.remove:
                 self._store.delete(_OBJECTS, item.key)
                 if not item.file:
                     self._store.delete(_PAYLOADS, item.key)
-            for item in put:
+            for item in change.put:
                 self._store.put(_OBJECTS, item.key, _encode(item))
-            for event_type, item in events:
-                for listener in self._listeners:
-                    listener(event_type, self.resource(item))
-        for item in put:
-            self._indexes[item.bucket].put(item)
-        for item in remove:
-            self._indexes[item.bucket].remove(item)
+            for event in change.events:
+                self._tell(event)
+        for item in change.put:
+            if item.soft_deleted is None:
+                self._indexes[item.bucket].put(item)
+            else:
+                self._indexes[item.bucket].remove(item)
+                self._deleted[item.bucket].put(item)
+        for item in change.remove:
+            (self._indexes if item.soft_deleted is None else self._deleted)[item.bucket].remove(item)
             if item.file:
                 (self._store.blobs / item.file).unlink(missing_ok=True)
-        for event_type, item in events:
+        for event in change.events:
             self.context.activity.emit(
-                "storage", f"{item.bucket}/{item.name}", event_type.rpartition(".")[2], "%d bytes", item.size
+                "storage",
+                f"{event.item.bucket}/{event.item.name}",
+                CLOUD_EVENTS[event.type].rpartition(".")[2],
+                "%d bytes",
+                event.item.size,
             )
 
+    def _tell(self, event: Event) -> None:
+        resource = self.resource(event.item)
+        for listener in self._listeners:
+            listener(CLOUD_EVENTS[event.type], resource)
+        self.catalog.notifications.tell(event.type, resource, event.attributes)
 
-def _joined(writer: PayloadWriter, parts: Sequence[bytes | Iterator[bytes]]) -> Payload:
+
+def joined(writer: PayloadWriter, parts: Sequence[bytes | Iterator[bytes]]) -> Payload:
+    """One payload of many."""
     with writer:
         for part in parts:
             for block in [part] if isinstance(part, bytes) else part:

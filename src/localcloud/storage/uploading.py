@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from localcloud.storage import preconditions, resources
+from localcloud.storage import fields, resources
+from localcloud.storage.api_objects import shown, target_of
 from localcloud.storage.errors import StorageError, invalid, required
 from localcloud.storage.multipart import RelatedUpload
 from localcloud.storage.payloads import PayloadWriter
@@ -54,14 +55,14 @@ class Uploading:
                 raise StorageError(405, f"Method Not Allowed: {call.method}")
 
     async def _media(self, call: Call, bucket: str) -> Reply:
-        self._storage.bucket(bucket)
+        self._storage.catalog.get(bucket)
         with self._storage.new_writer() as writer:
             async for chunk in call.chunks():
                 writer.write(chunk)
             return await self._store(call, _target(call, bucket, {}, call.header(b"content-type")), writer)
 
     async def _multipart(self, call: Call, bucket: str) -> Reply:
-        self._storage.bucket(bucket)
+        self._storage.catalog.get(bucket)
         with self._storage.new_writer() as writer:
             upload = RelatedUpload(writer)
             metadata = await upload.receive(call)
@@ -70,7 +71,7 @@ class Uploading:
     async def _store(self, call: Call, target: Target, writer: PayloadWriter) -> Reply:
         async with self._faulty(target):
             item = self._storage.insert(target, writer.finish())
-            return json_reply(self._storage.resource(item))
+            return json_reply(fields.select(shown(self._storage, call, item), call.query.get("fields")))
 
     async def _begin(self, call: Call, bucket: str) -> Reply:
         metadata = await call.json()
@@ -106,7 +107,7 @@ class Uploading:
             for total in (place.total, session.total):
                 if total is not None and writer.size != total:
                     raise invalid(f"The upload has {writer.size} bytes, {total} were announced.")
-            checksums = {**session.target.checksums, **_sent_hashes(call)}
+            checksums = {**session.target.checksums, **sent_hashes(call)}
             target = msgspec.structs.replace(session.target, checksums=checksums)
             item = self._storage.insert(target, writer.finish(), upload=session)
         except BaseException:  # the payload is gone, whatever the reason
@@ -160,26 +161,20 @@ def _target(call: Call, bucket: str, metadata: Mapping[str, Any], content_type: 
     name = call.query.get("name", metadata.get("name"))
     if not isinstance(name, str):
         raise required("name")
-    fields = resources.object_fields(metadata)
-    if content_type and not fields.get("contentType"):
-        fields.update(resources.object_fields({"contentType": content_type}))
+    target = target_of(call, bucket, name, metadata)
+    if content_type and not target.fields.get("contentType"):
+        target.fields.update(resources.object_fields({"contentType": content_type}))
     if "contentEncoding" in call.query:
-        fields.update(resources.object_fields({"contentEncoding": call.query["contentEncoding"]}))
+        target.fields.update(resources.object_fields({"contentEncoding": call.query["contentEncoding"]}))
     checksums = {kind: metadata[key] for kind, key in _HASH_FIELDS.items() if isinstance(metadata.get(key), str)}
-    storage_class = metadata.get("storageClass")
-    return Target(
-        bucket=bucket,
-        name=name,
-        fields=fields,
-        storage_class=storage_class if isinstance(storage_class, str) else None,
-        conditions=preconditions.from_query(call.query),
-        checksums={**checksums, **_sent_hashes(call)},
-    )
+    return msgspec.structs.replace(target, checksums={**checksums, **sent_hashes(call)})
 
 
-def _sent_hashes(call: Call) -> dict[str, str]:
-    """The header `x-goog-hash: crc32c=...,md5=...`."""
+def sent_hashes(call: Call) -> dict[str, str]:
+    """The headers `x-goog-hash: crc32c=...,md5=...` and `Content-MD5`."""
     hashes = {}
+    if md5 := call.header(b"content-md5"):
+        hashes["md5"] = md5.strip()
     for part in (call.header(b"x-goog-hash") or "").split(","):
         kind, separator, value = part.strip().partition("=")
         if separator and kind in _HASH_FIELDS:

@@ -40,11 +40,18 @@ class Call:
     query: dict[str, str]
     headers: MutableMapping[bytes, bytes]
     receive: Receive
+    raw_path: bytes = b""
+    raw_query: bytes = b""
+    resource: dict[str, Any] = field(default_factory=dict)  # the JSON body, once it has been read
 
     def header(self, name: bytes) -> str | None:
         """A request header, by its name in lower case."""
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
+
+    def values(self, name: str) -> list[str]:
+        """All values of a parameter that may be repeated."""
+        return [value for key, value in parse_qsl(self.raw_query.decode("ascii")) if key == name]
 
     @property
     def base(self) -> str:
@@ -92,6 +99,50 @@ class Reply:
 
 
 Handler = Callable[[Call], Awaitable[Reply]]
+Answer = Callable[
+    ..., Any
+]  # (storage, call, *names in the path): the answer's JSON, or a Reply; or an awaitable of one
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of the API: `name` as in its discovery document, `path` with "" for each name that a caller gives.
+
+    `target` says what the method is about, as faults name resources.
+    """
+
+    name: str
+    verb: str
+    path: tuple[str, ...]
+    answer: Answer
+    target: Callable[[Call, list[str]], str]
+
+    @property
+    def has_body(self) -> bool:
+        """Whether requests carry JSON."""
+        return self.verb in ("POST", "PUT", "PATCH")
+
+    def match(self, path: tuple[str, ...]) -> list[str] | None:
+        """The names in a path of this length, None if it is another method's."""
+        names = []
+        for wanted, part in zip(self.path, path, strict=True):
+            if not wanted:
+                names.append(part)
+            elif wanted != part:
+                return None
+        return names
+
+
+def method(
+    name: str, verb: str, path: str, answer: Answer, target: Callable[[Call, list[str]], str] | None = None
+) -> Method:
+    """A row of the table; `path` as in the discovery document, `b/{bucket}/o`.
+
+    Unless `target` says otherwise, a method is about the bucket, or the object, that its path begins with.
+    """
+    parts = tuple("" if part.startswith("{") else part for part in path.split("/"))
+    depth = 2 if parts[2:4] == ("o", "") else 1
+    return Method(f"storage.{name}", verb, parts, answer, target or (lambda call, names: "/".join(names[:depth])))
 
 
 def json_object(data: bytes) -> dict[str, Any]:
@@ -138,19 +189,23 @@ def split_query(raw: bytes) -> dict[str, str]:
         raise invalid("Invalid query string: it is not valid UTF-8.") from error
 
 
-async def serve(handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer one HTTP request."""
+async def serve(
+    handler: Handler, scope: Scope, receive: Receive, send: Send, refuse: Callable[[StorageError], Reply]
+) -> None:
+    """Answer one HTTP request; errors in the form of `refuse`."""
     try:
-        service, path = split_path(scope["raw_path"])
-        query = split_query(scope["query_string"])
-        reply = await handler(Call(scope["method"], service, path, query, dict(scope["headers"]), receive))
+        raw_path, raw_query = scope["raw_path"], scope["query_string"]
+        service, path = split_path(raw_path)
+        query = split_query(raw_query)
+        headers = dict(scope["headers"])
+        reply = await handler(Call(scope["method"], service, path, query, headers, receive, raw_path, raw_query))
     except StorageError as error:
-        reply = error_reply(error)
+        reply = refuse(error)
     except Disconnected:
         return
     except Exception:  # a bug of ours: the caller gets an error, the log the trace
         log.exception("unhandled error: %s %s", scope["method"], printable(scope["path"]))
-        reply = error_reply(StorageError(500, "Internal error; the log of the local cloud has the details."))
+        reply = refuse(StorageError(500, "Internal error; the log of the local cloud has the details."))
     await _respond(reply, send)
 
 

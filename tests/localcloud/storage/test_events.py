@@ -67,7 +67,10 @@ VERBS = {
     "list": ("GET", "storage/v1/b/bkt/o?prefix=x"),
     "patch": ("PATCH", "storage/v1/b/bkt/o/x"),
     "delete": ("DELETE", "storage/v1/b/bkt/o/x"),
+    "update": ("PUT", "storage/v1/b/bkt/o/x"),
     "rewrite": ("POST", "storage/v1/b/bkt/o/x/rewriteTo/b/bkt/o/x"),
+    "copy": ("POST", "storage/v1/b/bkt/o/x/copyTo/b/bkt/o/x"),
+    "move": ("POST", "storage/v1/b/bkt/o/y/moveTo/o/x"),
     "compose": ("POST", "storage/v1/b/bkt/o/x/compose"),
 }
 
@@ -77,7 +80,8 @@ VERBS = {
 def test_a_fault_hits_before_or_after_the_effect(
     cloud: Cloud, bucket: gcs.Bucket, verb: str, request_: tuple[str, str], action: Any
 ) -> None:
-    bucket.blob("x").upload_from_string("1")
+    for name in ("x", "y"):
+        bucket.blob(name).upload_from_string("1")
     told = len(cloud.events)
     cloud.faults.add(Fault(f"storage.objects.{verb}", "bkt/x", action=action, status=503))
     body = {"sourceObjects": [{"name": "x"}]} if verb == "compose" else None
@@ -93,6 +97,7 @@ BUCKET_VERBS = {
     "list": ("GET", "b?project=p", None, "p"),
     "get": ("GET", "b/bkt", None, "bkt"),
     "patch": ("PATCH", "b/bkt", {"labels": {"a": "b"}}, "bkt"),
+    "update": ("PUT", "b/bkt", {"labels": {"a": "b"}}, "bkt"),
     "delete": ("DELETE", "b/bkt", None, "bkt"),
 }
 

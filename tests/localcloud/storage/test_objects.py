@@ -267,6 +267,37 @@ def test_metadata_given_to_a_rewrite_replaces_that_of_the_source(bucket: gcs.Buc
     assert bucket.get_blob("y").metadata == {"l": "w"}
 
 
+def test_a_large_rewrite_goes_on_by_a_token(client: gcs.Client, cloud: Cloud, bucket: gcs.Bucket) -> None:
+    client.bucket("cold").create(location="EU")
+    data = os.urandom(5 * 2**19)
+    bucket.blob("x").upload_from_string(data)
+    url = f"{cloud.url}/storage/v1/b/bkt/o/x/rewriteTo/b/cold/o/y?maxBytesRewrittenPerCall=1048576"
+    steps = [requests.post(url, timeout=10).json()]
+    while not steps[-1]["done"]:
+        steps.append(requests.post(f"{url}&rewriteToken={steps[-1]['rewriteToken']}", timeout=10).json())
+
+    assert [int(step["totalBytesRewritten"]) for step in steps] == [2**20, 2**21, len(data)]
+    assert client.bucket("cold").blob("y").download_as_bytes() == data
+    token = steps[0]["rewriteToken"]
+    assert requests.post(f"{url.replace('o/y', 'o/z')}&rewriteToken={token}", timeout=10).status_code == 400
+    assert requests.post(f"{url}0&rewriteToken=no", timeout=10).status_code == 400
+
+
+def test_a_move_is_one_step(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    source = bucket.blob("x")
+    source.metadata = {"k": "v"}
+    source.upload_from_string(b"1" * 100_000)
+    with pytest.raises(api.PreconditionFailed):
+        bucket.move_blob(source, "y", if_source_generation_match=source.generation + 1)
+    moved = bucket.move_blob(source, "a/y", if_generation_match=0)
+
+    assert (moved.metadata, moved.generation > source.generation) == ({"k": "v"}, True)
+    assert [blob.name for blob in bucket.list_blobs()] == ["a/y"]
+    assert bucket.blob("a/y").download_as_bytes() == b"1" * 100_000
+    assert [kind for kind, _ in cloud.events] == ["finalized", "finalized", "deleted"]
+    assert len(cloud.blob_files()) == 1
+
+
 def test_a_rename_moves_the_object(bucket: gcs.Bucket) -> None:
     blob = bucket.blob("x")
     blob.upload_from_string("1")
@@ -287,6 +318,15 @@ def test_components_are_joined(bucket: gcs.Bucket) -> None:
 
     assert whole.download_as_bytes() == b"".join(parts)
     assert (whole.component_count, whole.md5_hash, whole.content_type) == (3, None, "text/plain")
+
+
+def test_a_composition_may_end_its_components(bucket: gcs.Bucket) -> None:
+    for name in ("a", "b"):
+        bucket.blob(name).upload_from_string(name)
+    bucket.blob("b").compose([bucket.blob("a"), bucket.blob("b")], delete_source_objects=True)
+
+    assert [blob.name for blob in bucket.list_blobs()] == ["b"]
+    assert bucket.blob("b").download_as_bytes() == b"ab"
 
 
 def test_a_composition_checks_its_components(bucket: gcs.Bucket) -> None:
@@ -349,7 +389,7 @@ def test_a_batch_answers_each_call_by_itself(client: gcs.Client, bucket: gcs.Buc
 
 
 def test_unknown_paths_get_an_error_in_googles_shape(cloud: Cloud) -> None:
-    answer = requests.get(f"{cloud.url}/storage/v1/b/bkt/acl", timeout=10)
+    answer = requests.get(f"{cloud.url}/storage/v1/b/bkt/anywhereCaches", timeout=10)
 
     assert answer.status_code == 404
     assert answer.json()["error"]["errors"][0] == {
