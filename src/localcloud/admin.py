@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
+from localcloud.endpoints import body, parameter, reply, route
 from localcloud.faults import Fault
-from localcloud.gateway import error, read_body
 
 if TYPE_CHECKING:
     from localcloud.cloud import LocalCloud
@@ -39,7 +39,7 @@ def routes(cloud: LocalCloud) -> list[BaseRoute]:
     """The admin API of `cloud`."""
 
     async def health(_: Request) -> Response:
-        return _json(
+        return reply(
             {
                 "status": "ok",
                 "pid": os.getpid(),
@@ -53,55 +53,36 @@ def routes(cloud: LocalCloud) -> list[BaseRoute]:
         )
 
     async def environment(_: Request) -> Response:
-        return _json({"clients": cloud.environment(), "gcloud": cloud.gcloud_environment()})
+        return reply({"clients": cloud.environment(), "gcloud": cloud.gcloud_environment()})
 
     async def instances(_: Request) -> Response:
         live = [instance.description() for service in cloud.run.services() for instance in service.instances]
-        return _json({"instances": live, "cold_starts": [asdict(start) for start in cloud.run.events]})
+        return reply({"instances": live, "cold_starts": [asdict(start) for start in cloud.run.events]})
 
     async def faults(request: Request) -> Response:
         if request.method == "POST":
-            cloud.faults.add(await _body(request, Fault))
+            cloud.faults.add(await body(request, Fault, MAX_BODY_BYTES))
         elif request.method == "DELETE":
             cloud.faults.clear()
-        return _json({"faults": [asdict(fault) for fault in cloud.faults.standing()]})
+        return reply({"faults": [asdict(fault) for fault in cloud.faults.standing()]})
 
     async def clock(request: Request) -> Response:
         if request.method == "POST":
-            cloud.clock.advance(seconds=(await _body(request, _Advance)).advance_s)
-        return _json({"time": cloud.clock.now().isoformat()})
+            seconds = (await body(request, _Advance, MAX_BODY_BYTES)).advance_s
+            cloud.clock.advance(seconds=seconds)
+            cloud.context.activity.emit("clock", "clock", "advanced", "by %g s", seconds)
+        return reply({"time": cloud.clock.now().isoformat()})
 
     async def identity_token(request: Request) -> Response:
-        audience = request.query_params.get("audience", "")
-        if not audience:
-            raise ValueError("audience is missing; expected the URL of a service")
+        audience = parameter(request, "audience")
         email = request.query_params.get("email") or cloud.context.service_account(DEFAULT_CALLER)
-        return _json({"token": cloud.context.identity.mint(audience, email)})
+        return reply({"token": cloud.context.identity.mint(audience, email)})
 
     return [
-        _route("health", health, "GET"),
-        _route("environment", environment, "GET"),
-        _route("instances", instances, "GET"),
-        _route("faults", faults, "GET", "POST", "DELETE"),
-        _route("clock", clock, "GET", "POST"),
-        _route("identity-token", identity_token, "POST"),
+        route(f"{PREFIX}/health", health, "GET"),
+        route(f"{PREFIX}/environment", environment, "GET"),
+        route(f"{PREFIX}/instances", instances, "GET"),
+        route(f"{PREFIX}/faults", faults, "GET", "POST", "DELETE"),
+        route(f"{PREFIX}/clock", clock, "GET", "POST"),
+        route(f"{PREFIX}/identity-token", identity_token, "POST"),
     ]
-
-
-def _route(name: str, endpoint: Any, *methods: str) -> Route:
-    async def answered(request: Request) -> Response:
-        try:
-            response: Response = await endpoint(request)
-        except (ValueError, OverflowError, msgspec.MsgspecError) as problem:
-            return error(400, f"{problem}"[:500])
-        return response
-
-    return Route(f"{PREFIX}/{name}", answered, methods=list(methods))
-
-
-async def _body(request: Request, kind: type[Any]) -> Any:
-    return msgspec.json.decode(await read_body(request, MAX_BODY_BYTES), type=kind)
-
-
-def _json(value: object) -> Response:
-    return Response(msgspec.json.encode(value), media_type="application/json")

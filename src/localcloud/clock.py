@@ -62,6 +62,11 @@ class Clock:
         self._alarm: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def is_frozen(self) -> bool:
+        """It stands still until it is advanced."""
+        return self._frozen
+
     def time(self) -> float:
         """Seconds since the epoch."""
         return self._base if self._frozen else self._base + time.monotonic() - self._anchor

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 
 from localcloud import admin, environment
 from localcloud.clock import Clock
+from localcloud.console import api as console_api
 from localcloud.context import Context
 from localcloud.eventarc import api as eventarc_api
 from localcloud.eventarc.state import Eventarc, Trigger
@@ -161,6 +162,7 @@ class LocalCloud:
                 *workflows_api.routes(self.workflows),
                 *identity_api.routes(self.context),
                 *admin.routes(self),
+                *console_api.routes(self),
             ],
             [
                 *(pubsub_api.grpc_handlers(self.pubsub) if self._bridge is None else ()),
@@ -194,6 +196,7 @@ class LocalCloud:
             ending.push_async_callback(self._gateway.stop)
             for service in (*self._called, *self._calling):
                 ending.push_async_callback(service.stop)
+            ending.callback(self.context.activity.close)
 
     def is_idle(self) -> bool:
         """Is nothing on its way: no event undelivered, no execution active, no request in flight?"""

@@ -11,6 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 
 # Moments near 2e9 are exact to about 0.2 µs: whoever waits for one wakes a little early, and `tick` is as generous, so
 # that rounding cannot leave a stopped clock just short of it.
@@ -65,6 +66,10 @@ class Queue:
     def entries(self) -> list[Entry]:
         """Everything unacknowledged, in publish order."""
         return list(self._entries.values())
+
+    def head(self, limit: int) -> list[Entry]:
+        """The first `limit` of them."""
+        return list(islice(self._entries.values(), limit))
 
     def find(self, id_: int) -> Entry | None:
         """The unacknowledged message of that number."""

@@ -155,7 +155,7 @@ class PubSub:
         subscriptions = self._by_topic.get(name, {})
         relay = self._relays.get(name)
         ids = self._accept(subscriptions.values() if relay is None else [subscriptions[relay]], messages)
-        self.context.activity.emit("pubsub", short_name(name), "published", "%d messages", len(ids), ref=ids[-1])
+        self.context.activity.emit("pubsub", short_name(name), "published", "messages: %d", len(ids), ref=ids[-1])
         return ids
 
     def _accept(self, subscriptions: Iterable[Subscription], messages: Sequence[PublishedMessage]) -> list[str]:

@@ -163,6 +163,22 @@ class Subscription:
                 self._fail(entry)
         self.notify()
 
+    def peek(self, limit: int) -> list[tuple[Entry, Any]]:
+        """The first `limit` messages and where they stand, without leasing them."""
+        return [(entry, self._message(entry)) for entry in self.queue.head(limit)]
+
+    def message(self, id_: int) -> Any:
+        """A message that is not acknowledged, or None."""
+        entry = self.queue.find(id_)
+        return None if entry is None else self._message(entry)
+
+    def withdraw(self, id_: int) -> None:
+        """Take a message out, leased or not; one that is not there is no error."""
+        entry = self.queue.find(id_)
+        if entry is not None:
+            self._remove(entry)
+            self.notify()
+
     def purge(self, before: float) -> None:
         """Acknowledge everything published before that moment (seconds since the epoch)."""
         with self._context.store.transaction():

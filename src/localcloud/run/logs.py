@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +21,7 @@ import msgspec
 Entry = dict[str, Any]
 
 MAX_FILE_BYTES = 10 * 2**20  # then the file is renamed, replacing the one renamed before
+MAX_TAIL_BYTES = 2**20
 MAX_LINE_BYTES = 256 * 2**10  # of an entry in Cloud Logging: https://cloud.google.com/logging/quotas
 
 
@@ -103,6 +105,20 @@ class LogFiles:
             entry = _json_object(line)
             if entry is not None and "time" in entry:
                 yield entry
+
+
+def tail(directory: Path, service: str, instance: str = "", limit: int = 200) -> list[Entry]:
+    """The last entries of a service, or of one instance of it, oldest first, as far as MAX_TAIL_BYTES hold them."""
+    try:
+        with (directory / f"{service}.jsonl").open("rb") as file:
+            start = max(0, file.seek(0, os.SEEK_END) - MAX_TAIL_BYTES)
+            file.seek(start)
+            lines = file.read().split(b"\n")[1 if start else 0 :]
+    except FileNotFoundError:
+        return []
+    entries = (entry for line in reversed(lines) if (entry := _json_object(line)) is not None and "time" in entry)
+    wanted = (entry for entry in entries if not instance or entry.get("instance") == instance)
+    return list(islice(wanted, limit))[::-1]
 
 
 def _rotated(path: Path) -> Path:

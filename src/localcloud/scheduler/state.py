@@ -72,6 +72,10 @@ class Scheduler:
         if self._started:
             self._run(schedule)
 
+    def schedules(self) -> list[Schedule]:
+        """All schedules by name."""
+        return [self._schedules[name] for name in sorted(self._schedules)]
+
     def next_run(self, name: str) -> float:
         """When a schedule runs next, in seconds since the epoch; KeyError for a name that is not there."""
         schedule = self._schedules[name]

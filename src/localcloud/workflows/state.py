@@ -163,6 +163,11 @@ class Workflows:
         self._live.clear()
         await self.http.close()
 
+    @property
+    def active(self) -> int:
+        """How many executions are active."""
+        return len(self._live)
+
     def is_idle(self) -> bool:
         """No execution is active."""
         return not self._live

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+import webbrowser
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,12 +47,14 @@ def up(
     pubsub_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of Google's emulator, if it is asked for; 0 takes a free one.")
     ] = PUBSUB_PORT,
+    open_console: Annotated[bool, typer.Option("--open", help="Show the console in a browser.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the local cloud until Ctrl-C.
 
-    Prints the endpoints and the buckets; `zeroidle env` points Google's client libraries and gcloud here. Upload to the
-    input bucket with any of them, or with `zeroidle run`. Everything in the state directory is there again next time.
+    At its HTTP address is the console, a live page on what it holds and does. Prints the endpoints and the buckets;
+    `zeroidle env` points Google's client libraries and gcloud here. Upload to the input bucket with any of them, or
+    with `zeroidle run`. Everything in the state directory is there again next time.
     """
     here = project.find()
     folder = (state or here.default_state).resolve()
@@ -72,6 +75,8 @@ def up(
         else:
             _print(told, here.command(folder, "env"), here.command(folder, "run", "examples/reviews.jsonl"))
         out.file.flush()
+        if open_console:
+            webbrowser.open(told["console"])
         _watch(cloud, ended)
         err.print("[dim]ending[/]")
     err.print("Ended. Nothing is left running; the state is kept.")
@@ -81,6 +86,7 @@ def _told(here: Project, cloud: LocalCloud, state: Path) -> dict[str, Any]:
     from zeroidle_cli import deployment  # with the local cloud, which takes a second to import
 
     return {
+        "console": f"{cloud.http_url}/",
         "http": cloud.http_url,
         "grpc": cloud.grpc_address,
         "state": str(state),
@@ -92,7 +98,8 @@ def _told(here: Project, cloud: LocalCloud, state: Path) -> dict[str, Any]:
 
 def _print(told: dict[str, Any], environment: str, example: str) -> None:
     out.print(f"[bold]zeroidle[/] local cloud at [bold]{told['http']}[/], gRPC {told['grpc']}", soft_wrap=True)
-    out.print(f"\nstate   {escape(told['state'])}", soft_wrap=True)
+    out.print(f"\nconsole {told['console']}", soft_wrap=True)
+    out.print(f"state   {escape(told['state'])}", soft_wrap=True)
     for key, name in told["buckets"].items():
         out.print(f"bucket  {key:<7} gs://{name}")
     out.print(f"topics  {', '.join(told['topics'])}", soft_wrap=True)

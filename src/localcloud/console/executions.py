@@ -1,0 +1,96 @@
+"""Which workflows are deployed, and how did their executions go?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from localcloud.workflows.state import Execution, Workflow, Workflows
+
+SHOWN_CHARACTERS = 16_384  # of an argument or a result
+
+
+class WorkflowView(msgspec.Struct):
+    """A deployed workflow. Times are virtual, in seconds since the epoch."""
+
+    name: str
+    revision: str
+    updated: float
+    env: dict[str, str]
+    source: str
+
+
+class ExecutionView(msgspec.Struct):
+    """An execution in a list. `current` is routine and step that runs, or ran last."""
+
+    id: str
+    state: str
+    started: float
+    ended: float | None
+    revision: str
+    current: tuple[str, str] | None
+    labels: dict[str, str]
+
+
+class ExecutionDetail(ExecutionView):
+    """An execution; `argument`, `result` and `error` are JSON texts, cut where they are long."""
+
+    argument: str
+    result: str
+    error: str
+    error_context: str
+    trace: list[dict[str, Any]]
+
+
+def workflows(state: Workflows) -> list[WorkflowView]:
+    """All workflows by name."""
+    return [_workflow(each) for each in state.workflows()]
+
+
+def executions(state: Workflows, workflow: str, limit: int) -> list[ExecutionView]:
+    """The latest executions of a workflow, newest first. Raises ApiError NOT_FOUND."""
+    return [
+        ExecutionView(**_common(state.get(each.name))) for each in state.list(state.resource_name(workflow))[:limit]
+    ]
+
+
+def execution(state: Workflows, workflow: str, id_: str) -> ExecutionDetail:
+    """One execution. Raises ApiError NOT_FOUND."""
+    found = state.get(f"{state.resource_name(workflow)}/executions/{id_}")
+    error = found.error
+    return ExecutionDetail(
+        **_common(found),
+        argument=(found.argument or "")[:SHOWN_CHARACTERS],
+        result=(found.result or "")[:SHOWN_CHARACTERS],
+        error=error.payload[:SHOWN_CHARACTERS] if error else "",
+        error_context=error.context[:SHOWN_CHARACTERS] if error else "",
+        trace=error.trace if error else [],
+    )
+
+
+def cancel(state: Workflows, workflow: str, id_: str) -> None:
+    """End an active execution. Raises ApiError NOT_FOUND, FAILED_PRECONDITION."""
+    state.cancel(f"{state.resource_name(workflow)}/executions/{id_}")
+
+
+def _workflow(workflow: Workflow) -> WorkflowView:
+    return WorkflowView(
+        name=workflow.name,
+        revision=workflow.revision,
+        updated=workflow.update_time,
+        env=dict(workflow.spec.env),
+        source=workflow.spec.source,
+    )
+
+
+def _common(execution: Execution) -> dict[str, Any]:
+    return {
+        "id": execution.id,
+        "state": execution.state,
+        "started": execution.create_time,
+        "ended": execution.end_time,
+        "revision": execution.revision,
+        "current": execution.current,
+        "labels": execution.labels,
+    }

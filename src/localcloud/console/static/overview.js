@@ -1,0 +1,74 @@
+// Everything at a glance: what there is, what is in flight, what just happened.
+
+import { count, facts, h, link, section, table, tag } from "./dom.js";
+import { eventTable, latest } from "./events.js";
+import { subscriptionLink } from "./pubsub.js";
+import { get } from "./server.js";
+import { serviceLink } from "./services.js";
+
+export const overview = {
+  title: "Overview",
+
+  async load() {
+    const [{ subscriptions }, services] = await Promise.all([get("topics"), get("services")]);
+    return { subscriptions, services };
+  },
+
+  render({ subscriptions, services }, route, page, totals) {
+    return [
+      h("h1", null, "Overview"),
+      h(
+        "ul",
+        { class: "tiles" },
+        tile("storage", totals.objects, "objects", `${count(totals.buckets)} buckets`),
+        tile("pubsub", totals.undelivered + totals.leased, "messages on their way", `${count(totals.backlog)} wait to be pulled · ${count(totals.topics)} topics`),
+        tile("services", totals.ready, "instances ready", `${totals.starting} starting · ${count(totals.services)} services`),
+        tile("services", totals.in_flight, "requests in flight", `${count(totals.waiting)} waiting`),
+        tile("workflows", totals.active_executions, "executions active", `${count(totals.workflows)} workflows`),
+        tile("faults", totals.faults, "faults ordered", `${count(totals.triggers)} triggers · ${count(totals.schedules)} schedules`),
+      ),
+      section("In flight", inFlight(subscriptions, services)),
+      section("Just happened", eventTable(latest(15), "Nothing yet. Point Google's client libraries at the addresses below.")),
+      section(
+        "Addresses",
+        facts([
+          ["HTTP", h("code", null, totals.http_url)],
+          ["gRPC", h("code", null, totals.grpc_address)],
+          ["Project", totals.project],
+          ["State", [h("code", null, totals.state), totals.is_temporary ? " (ends with the process)" : ""]],
+        ]),
+      ),
+    ];
+  },
+};
+
+function tile(view, number, label, more) {
+  return h(
+    "li",
+    { key: label },
+    link(`#/${view}`, h("span", { class: "big" }, count(number)), label, h("br"), h("span", { class: "label" }, more)),
+  );
+}
+
+function inFlight(subscriptions, services) {
+  const messages = subscriptions
+    .filter((each) => (each.is_push && each.backlog) || each.leased)
+    .map((each) => ({
+      key: `subscription ${each.name}`,
+      cells: [subscriptionLink(each.name), `${each.is_push ? "push" : "pull"} subscription`, `${count(each.backlog)} messages, ${count(each.leased)} of them leased`],
+    }));
+  const requests = services
+    .filter((each) => each.waiting || each.instances.some((instance) => instance.active || instance.phase === "starting"))
+    .map((each) => ({
+      key: `service ${each.name}`,
+      cells: [
+        serviceLink(each.name),
+        "service",
+        [
+          `${each.instances.reduce((sum, instance) => sum + instance.active, 0)} requests in flight, ${each.waiting} waiting `,
+          each.instances.some((instance) => instance.phase === "starting") && tag("cold start", "warn"),
+        ],
+      ],
+    }));
+  return table("In flight", [["What", "wide"], ["Kind"], ["How much", "wide"]], [...messages, ...requests], "Nothing is on its way.");
+}

@@ -1,0 +1,125 @@
+"""Does the page show what happens, in a browser, and nothing of it as markup?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.cloud import pubsub_v1, storage
+
+from localcloud.cloud import LocalCloud
+from tests.localcloud.console import browser
+from tests.localcloud.console.browser import Browser
+from tests.localcloud.console.console_http import Http
+
+pytestmark = pytest.mark.skipif(browser.executable() is None, reason="no Chromium; CHROMIUM names one")
+
+MARKUP = "<img src=x onerror=alert(1)>"
+HEADING = "document.querySelector('h1')?.textContent"
+MAIN = "document.getElementById('main').innerText"
+
+
+@pytest.fixture(scope="module")
+def page(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    profile: Path = tmp_path_factory.mktemp("profile")
+    with browser.running(profile) as page:
+        page.open(cloud.http_url)
+        page.until(f"{HEADING} === 'Overview'")
+        yield page
+
+
+@pytest.fixture(autouse=True)
+def _no_complaint(page: Browser) -> Iterator[None]:
+    yield
+    assert page.problems == []
+
+
+def show(page: Browser, place: str, heading: str) -> None:
+    page.evaluate(f"location.hash = {place!r}")
+    page.until(f"{HEADING} === {heading!r}")
+
+
+def test_what_happens_appears_without_a_reload(page: Browser, client: storage.Client):
+    show(page, "#/events", "Events")
+
+    client.bucket("uploads").blob("appears.txt").upload_from_string(b"x")
+
+    page.until(f"{MAIN}.includes('uploads/appears.txt')")
+
+
+def test_names_and_contents_are_never_markup(page: Browser, client: storage.Client, http: Http):
+    blob = client.bucket("uploads").blob(f"{MARKUP}/{MARKUP}")
+    blob.metadata = {"note": MARKUP}
+    blob.upload_from_string(MARKUP, content_type="text/html")
+
+    show(page, "#/events", "Events")
+    page.until(f"{MAIN}.includes({MARKUP!r})")
+    show(page, f"#/storage/uploads?prefix={MARKUP}/", f"{MARKUP}/")
+    page.until("document.querySelector('tbody a') !== null")
+    page.evaluate("document.querySelector('tbody a').click()")
+    page.until(f"document.querySelector('pre')?.textContent === {MARKUP!r}")
+
+    assert page.evaluate("document.querySelectorAll('img').length") == 0
+
+
+def test_the_page_asks_nobody_else(page: Browser, cloud: LocalCloud):
+    assert len(page.requested) > 10
+    assert [url for url in page.requested if not url.startswith((cloud.http_url, "about:"))] == []
+
+
+def test_a_person_publishes_a_message(page: Browser, http: Http):
+    show(page, "#/pubsub/topic/orders", "orders")
+
+    page.evaluate("document.querySelector('textarea[name=data]').value = 'by hand'")
+    page.evaluate("document.querySelector('form button').click()")
+
+    page.until("document.getElementById('toast').textContent === 'Published.'")
+    assert http.get("messages?subscription=orders-pull")[-1]["data"] == "by hand"
+
+
+def test_what_a_person_types_stays_while_the_page_updates(page: Browser, publisher: pubsub_v1.PublisherClient):
+    show(page, "#/pubsub/topic/orders", "orders")
+    page.evaluate("document.querySelector('textarea[name=data]').focus()")
+    page.evaluate("document.activeElement.value = 'half a'")
+    before = page.evaluate("document.querySelector('td.num').textContent")
+
+    publisher.publish("projects/local/topics/orders", b"another").result()
+
+    page.until(f"document.querySelector('td.num').textContent !== {before!r}")
+    assert page.evaluate("document.activeElement.value") == "half a"
+
+
+def test_the_clock_is_advanced_by_a_button(page: Browser, cloud: LocalCloud):
+    before = cloud.clock.time()
+
+    page.evaluate("[...document.querySelectorAll('#clock button')].find((b) => b.textContent === '+1 h').click()")
+
+    page.until("document.getElementById('toast').textContent.includes('advanced')")
+    assert cloud.clock.time() == before + 3600
+
+
+@pytest.mark.parametrize(
+    ("place", "heading"),
+    [
+        ("#/", "Overview"),
+        ("#/storage", "Buckets"),
+        ("#/storage/uploads", "gs://uploads"),
+        ("#/pubsub", "Pub/Sub"),
+        ("#/pubsub/subscription/orders-pull", "orders-pull"),
+        ("#/services", "Services"),
+        ("#/services/receiver", "receiver"),
+        ("#/workflows", "Workflows"),
+        ("#/workflows/hello", "hello"),
+        ("#/triggers", "Triggers"),
+        ("#/schedules", "Schedules"),
+        ("#/faults", "Faults"),
+    ],
+)
+def test_every_view_fits_a_narrow_window(page: Browser, place: str, heading: str):
+    page.call("Emulation.setDeviceMetricsOverride", width=400, height=800, deviceScaleFactor=1, mobile=False)
+
+    show(page, place, heading)
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert "cannot be shown" not in page.evaluate(MAIN)
