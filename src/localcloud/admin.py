@@ -5,6 +5,7 @@ GET    environment                         the variables for Google's clients an
 GET    instances                           the instances of all services and the cold starts, by part
 GET    faults      POST faults {Fault}     the standing orders; order one more
 DELETE faults                              withdraw all
+POST   faults/withdraw {Fault}             withdraw one, as it is listed
 GET    clock       POST clock {"advance_s"}
 POST   identity-token?audience=&email=     a token for a call to a private service
 """
@@ -66,6 +67,10 @@ def routes(cloud: LocalCloud) -> list[BaseRoute]:
             cloud.faults.clear()
         return reply({"faults": [asdict(fault) for fault in cloud.faults.standing()]})
 
+    async def withdraw(request: Request) -> Response:
+        cloud.faults.withdraw(await body(request, Fault, MAX_BODY_BYTES))
+        return reply({"faults": [asdict(fault) for fault in cloud.faults.standing()]})
+
     async def clock(request: Request) -> Response:
         if request.method == "POST":
             seconds = (await body(request, _Advance, MAX_BODY_BYTES)).advance_s
@@ -83,6 +88,7 @@ def routes(cloud: LocalCloud) -> list[BaseRoute]:
         route(f"{PREFIX}/environment", environment, "GET"),
         route(f"{PREFIX}/instances", instances, "GET"),
         route(f"{PREFIX}/faults", faults, "GET", "POST", "DELETE"),
+        route(f"{PREFIX}/faults/withdraw", withdraw, "POST"),
         route(f"{PREFIX}/clock", clock, "GET", "POST"),
         route(f"{PREFIX}/identity-token", identity_token, "POST"),
     ]

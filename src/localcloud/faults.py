@@ -65,6 +65,13 @@ class Faults:
         with self._lock:
             self._standing.append(fault)
 
+    def withdraw(self, fault: Fault) -> None:
+        """Withdraw the oldest order like this one, `times` and `skip` being what is left. Raises ValueError."""
+        with self._lock:
+            if fault not in self._standing:
+                raise ValueError("no such order stands (any more)")
+            self._standing.remove(fault)
+
     def clear(self) -> None:
         """Withdraw all orders."""
         with self._lock:

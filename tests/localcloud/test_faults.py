@@ -7,6 +7,19 @@ import pytest
 from localcloud.faults import Fault, Faults
 
 
+def test_one_order_of_several_is_withdrawn():
+    faults = Faults()
+    other = Fault("storage.objects.get", times=2)
+    for fault in (Fault("storage.objects.insert"), other):
+        faults.add(fault)
+
+    faults.withdraw(Fault("storage.objects.insert"))
+
+    assert faults.standing() == [other]
+    with pytest.raises(ValueError, match="no such order stands"):
+        faults.withdraw(Fault("storage.objects.insert"))
+
+
 def test_a_fault_hits_as_many_matching_calls_as_ordered():
     faults = Faults()
     faults.add(Fault("storage.objects.*", resource="b/claims/*", times=2))

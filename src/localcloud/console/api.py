@@ -1,6 +1,6 @@
 """Which address of the console answers what? The page at `/`, its files and its data under `/_localcloud/console/`.
 
-GET  overview · buckets · topics · services · workflows · triggers · schedules
+GET  overview · buckets · topics · services · workflows · active · triggers · schedules
 GET  folder?bucket=&prefix=&page=          one page of a folder
 GET  object?bucket=&name=&generation=      one object with its versions
 GET  preview · download ?bucket=&name=&generation=
@@ -152,6 +152,7 @@ def _workflows(cloud: LocalCloud) -> list[BaseRoute]:
 
     return [
         _list("workflows", lambda: executions.workflows(workflows)),
+        _list("active", lambda: executions.active(workflows)),
         route(f"{PREFIX}/executions", latest, "GET"),
         route(f"{PREFIX}/execution", one, "GET"),
         route(f"{PREFIX}/cancel", cancel, "POST"),

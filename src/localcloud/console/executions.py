@@ -25,6 +25,7 @@ class ExecutionView(msgspec.Struct):
     """An execution in a list. `current` is routine and step that runs, or ran last."""
 
     id: str
+    workflow: str
     state: str
     started: float
     ended: float | None
@@ -53,6 +54,11 @@ def executions(state: Workflows, workflow: str, limit: int) -> list[ExecutionVie
     return [
         ExecutionView(**_common(state.get(each.name))) for each in state.list(state.resource_name(workflow))[:limit]
     ]
+
+
+def active(state: Workflows) -> list[ExecutionView]:
+    """The executions that run now."""
+    return [ExecutionView(**_common(each)) for each in state.active()]
 
 
 def execution(state: Workflows, workflow: str, id_: str) -> ExecutionDetail:
@@ -87,6 +93,7 @@ def _workflow(workflow: Workflow) -> WorkflowView:
 def _common(execution: Execution) -> dict[str, Any]:
     return {
         "id": execution.id,
+        "workflow": execution.workflow,
         "state": execution.state,
         "started": execution.create_time,
         "ended": execution.end_time,

@@ -74,7 +74,7 @@ def overview(cloud: LocalCloud) -> Overview:
         in_flight=sum(instance.active for service in services for instance in service.instances),
         waiting=sum(service.waiting for service in services),
         workflows=len(cloud.workflows.workflows()),
-        active_executions=cloud.workflows.active,
+        active_executions=len(cloud.workflows.active()),
         triggers=len(cloud.eventarc.triggers()),
         schedules=len(cloud.scheduler.schedules()),
         faults=len(cloud.faults.standing()),

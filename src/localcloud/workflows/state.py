@@ -163,10 +163,9 @@ class Workflows:
         self._live.clear()
         await self.http.close()
 
-    @property
-    def active(self) -> int:
-        """How many executions are active."""
-        return len(self._live)
+    def active(self) -> list[Execution]:
+        """The executions that run, in the order they were started here."""
+        return [self.get(name) for name in self._live]
 
     def is_idle(self) -> bool:
         """No execution is active."""

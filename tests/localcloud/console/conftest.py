@@ -42,6 +42,13 @@ main:
   - end:
       return: ${greeting}
 """
+WAIT = """
+main:
+  steps:
+  - wait:
+      call: sys.sleep
+      args: {seconds: 3600}
+"""
 
 
 @pytest.fixture(scope="package")
@@ -68,7 +75,7 @@ def cloud() -> Iterator[LocalCloud]:
                 Trigger("on-upload", "google.cloud.storage.object.v1.finalized", {"bucket": "empty"}, "receiver"),
             ),
             services=(ServiceSpec("receiver", command, cwd=Path.cwd(), public=True),),
-            workflows=(WorkflowSpec("hello", WORKFLOW),),
+            workflows=(WorkflowSpec("hello", WORKFLOW), WorkflowSpec("waiting", WAIT)),
             schedules=(Schedule("tick", 3600, "orders", data=b"tick"),),
         )
 

@@ -17,7 +17,7 @@ SUBSCRIPTION = "projects/local/subscriptions/{}"
 def test_the_overview_counts_what_is_there(http: Http):
     overview = http.get("overview")
 
-    expected = {"buckets": 2, "subscriptions": 5, "services": 1, "workflows": 1, "triggers": 1, "schedules": 1}
+    expected = {"buckets": 2, "subscriptions": 5, "services": 1, "workflows": 2, "triggers": 1, "schedules": 1}
     assert {name: overview[name] for name in expected} == expected
     assert overview["is_frozen"]
 
@@ -173,6 +173,19 @@ def test_an_execution_is_shown_with_argument_and_result(http: Http, cloud: Local
     shown = http.get(f"execution?workflow=hello&id={id_}")
     assert (shown["argument"], shown["result"], shown["current"]) == ('"ada"', '"hello ada"', ["main", "end"])
     assert http.get("executions?workflow=hello")[0]["id"] == id_
+
+
+def test_an_execution_that_runs_is_in_flight_until_it_is_cancelled(http: Http, cloud: LocalCloud):
+    parent = cloud.workflows.resource_name("waiting")
+    id_ = http.ask("POST", f"/v1/{parent}/executions", body={}).json()["name"].rpartition("/")[2]
+
+    (active,) = until(lambda: [each for each in http.get("active") if each["current"]])
+    cancelled = http.ask("POST", f"{DATA}/cancel?workflow=waiting&id={id_}")
+
+    assert (active["id"], active["workflow"], active["current"]) == (id_, "waiting", ["main", "wait"])
+    assert cancelled.status == 200
+    assert http.get(f"execution?workflow=waiting&id={id_}")["state"] == "CANCELLED"
+    assert http.get("active") == []
 
 
 def test_a_trigger_shows_what_it_has_not_delivered(http: Http):

@@ -90,6 +90,20 @@ def test_what_a_person_types_stays_while_the_page_updates(page: Browser, publish
     assert page.evaluate("document.activeElement.value") == "half a"
 
 
+def test_a_fault_is_ordered_and_withdrawn(page: Browser, cloud: LocalCloud):
+    show(page, "#/faults", "Faults")
+    page.evaluate("document.querySelector('input[name=call]').value = 'storage.*'")
+    page.evaluate("document.querySelector('form button').click()")
+    page.until(f"{MAIN}.includes('storage.*')")
+    ordered = [fault.call for fault in cloud.faults.standing()]
+
+    page.evaluate("[...document.querySelectorAll('td button')].find((b) => b.textContent === 'Withdraw').click()")
+
+    page.until(f"!{MAIN}.includes('storage.*')")
+    assert ordered == ["storage.*"]
+    assert cloud.faults.standing() == []
+
+
 def test_the_clock_is_advanced_by_a_button(page: Browser, cloud: LocalCloud):
     before = cloud.clock.time()
 

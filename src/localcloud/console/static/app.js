@@ -11,7 +11,8 @@ import { storage } from "./storage.js";
 import { pubsub } from "./pubsub.js";
 import { workflows } from "./workflows.js";
 
-// A view: title, load(route) -> data, render(data, route, page, totals) -> elements, the first of them a heading.
+// A view: title, load(route) -> data, render(data, route, page, totals) -> elements, the first of them a heading; if it
+// changes without events, poll(data, route) -> milliseconds.
 const VIEWS = { "": overview, storage, pubsub, services, workflows, triggers, schedules, faults, events };
 const REFRESH_MS = 800; // between two requests for the same view, however much happens
 const ADVANCES = [["+10 s", 10], ["+1 min", 60], ["+10 min", 600], ["+1 h", 3600], ["+1 d", 86400]];
@@ -37,18 +38,16 @@ function decoded(text) {
 
 // What a view gets to work with.
 const page = {
-  refresh: () => load(),
   redraw: () => state.data !== undefined && draw(state.data),
-  /** Do something that changes the cloud, say how it went, and show what came of it. */
-  async act(work, done) {
+  /** Do something that changes the cloud, say how it went, and show what came of it, here or at `then`. */
+  async act(work, done, then) {
     try {
-      const result = await work();
-      if (done) toast(done);
-      await load();
-      return result;
+      await work();
+      toast(done);
+      if (then === undefined) await load();
+      else location.hash = then;
     } catch (error) {
       toast(error.message);
-      return undefined;
     }
   },
 };
@@ -74,6 +73,7 @@ async function load() {
     setNow(totals.time, totals.is_frozen);
     drawFrame();
     draw(data);
+    again(VIEWS[route.view].poll?.(data, route));
   } catch (error) {
     if (route === state.route) draw(null, error);
   } finally {
@@ -140,6 +140,12 @@ function schedule() {
     state.timer = null;
     if (!document.hidden) load();
   }, Math.max(50, state.last + REFRESH_MS - performance.now()));
+}
+
+/** Ask again after so many milliseconds, for what changes without an event; not at all without. */
+function again(pause) {
+  clearTimeout(state.poll);
+  state.poll = pause ? setTimeout(schedule, pause) : null;
 }
 
 function navigate() {

@@ -30,9 +30,10 @@ export const faults = {
         fault.action.startsWith("fail") ? fault.status : fault.action === "delay" ? duration(fault.delay_s) : "",
         fault.skip,
         fault.times,
+        button("Withdraw", () => page.act(() => admin("POST", "faults/withdraw", fault), "Withdrawn.")),
       ],
     }));
-    const columns = [["Call", "wide"], ["Resource"], ["Does"], ["With", "num"], ["Lets pass", "num"], ["Hits", "num"]];
+    const columns = [["Call", "wide"], ["Resource"], ["Does"], ["With", "num"], ["Lets pass", "num"], ["Hits", "num"], ["", "num"]];
     return [
       h("h1", null, "Faults"),
       table("Standing orders", columns, rows, "Nothing is ordered to fail. Order something below, and see how your program takes it."),

@@ -1,20 +1,21 @@
 // Everything at a glance: what there is, what is in flight, what just happened.
 
-import { count, facts, h, link, section, table, tag } from "./dom.js";
+import { count, facts, h, link, moment, section, table, tag } from "./dom.js";
 import { eventTable, latest } from "./events.js";
 import { subscriptionLink } from "./pubsub.js";
 import { get } from "./server.js";
 import { serviceLink } from "./services.js";
+import { executionLink } from "./workflows.js";
 
 export const overview = {
   title: "Overview",
 
   async load() {
-    const [{ subscriptions }, services] = await Promise.all([get("topics"), get("services")]);
-    return { subscriptions, services };
+    const [{ subscriptions }, services, executions] = await Promise.all(["topics", "services", "active"].map((name) => get(name)));
+    return { subscriptions, services, executions };
   },
 
-  render({ subscriptions, services }, route, page, totals) {
+  render({ subscriptions, services, executions }, route, page, totals) {
     return [
       h("h1", null, "Overview"),
       h(
@@ -27,7 +28,7 @@ export const overview = {
         tile("workflows", totals.active_executions, "executions active", `${count(totals.workflows)} workflows`),
         tile("faults", totals.faults, "faults ordered", `${count(totals.triggers)} triggers · ${count(totals.schedules)} schedules`),
       ),
-      section("In flight", inFlight(subscriptions, services)),
+      section("In flight", inFlight(subscriptions, services, executions)),
       section("Just happened", eventTable(latest(15), "Nothing yet. Point Google's client libraries at the addresses below.")),
       section(
         "Addresses",
@@ -50,7 +51,7 @@ function tile(view, number, label, more) {
   );
 }
 
-function inFlight(subscriptions, services) {
+function inFlight(subscriptions, services, executions) {
   const messages = subscriptions
     .filter((each) => (each.is_push && each.backlog) || each.leased)
     .map((each) => ({
@@ -70,5 +71,10 @@ function inFlight(subscriptions, services) {
         ],
       ],
     }));
-  return table("In flight", [["What", "wide"], ["Kind"], ["How much", "wide"]], [...messages, ...requests], "Nothing is on its way.");
+  const running = executions.map((each) => ({
+    key: `execution ${each.id}`,
+    cells: [executionLink(each), "execution", [each.current && [h("code", null, each.current[1]), ", "], "started ", moment(each.started)]],
+  }));
+  const columns = [["What", "wide"], ["Kind"], ["How much", "wide"]];
+  return table("In flight", columns, [...running, ...messages, ...requests], "Nothing is on its way.");
 }

@@ -13,6 +13,9 @@ export const services = {
     return { services: all, lines };
   },
 
+  // What a service prints is no event.
+  poll: (data, { path: [name] }) => name !== undefined && data.services.some((each) => each.name === name && each.instances.length > 0) && 2000,
+
   render(data, { path: [name], query }) {
     if (name === undefined) return list(data.services);
     return servicePage(data, name, query.get("instance") ?? "");

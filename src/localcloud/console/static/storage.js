@@ -97,7 +97,7 @@ function objectPage({ resource, versions, is_image: isImage, shown }, bucket, na
   const named = { bucket, name, generation: resource.generation };
   const remove = async () => {
     if (!confirm(`Delete generation ${resource.generation} of gs://${bucket}/${name}?\n\nThis cannot be undone.`)) return;
-    if (await page.act(() => send("DELETE", "object", named), "Deleted.")) location.hash = here(bucket, undefined, { prefix: folderOf(name) });
+    await page.act(() => send("DELETE", "object", named), "Deleted.", here(bucket, undefined, { prefix: folderOf(name) }));
   };
   return [
     crumbs(...above(bucket, folderOf(name))),

@@ -17,6 +17,8 @@ export const workflows = {
     return { workflow: all.find((each) => each.name === workflow), executions };
   },
 
+  poll: (data, { path: [, id] }) => id !== undefined && data.state === "ACTIVE" && 1000,
+
   render(data, { path: [workflow, id] }, page) {
     if (workflow === undefined) return list(data);
     return id === undefined ? workflowPage(data, workflow) : executionPage(data, workflow, page);
@@ -25,13 +27,15 @@ export const workflows = {
 
 const STATES = { ACTIVE: "info", SUCCEEDED: "good", FAILED: "bad", CANCELLED: "warn", QUEUED: "", UNAVAILABLE: "bad" };
 
+export const executionLink = (each) => link(`#/workflows/${encodeURIComponent(each.workflow)}/${each.id}`, `${each.workflow}/${each.id.slice(0, 8)}`);
+
 function list(all) {
   const rows = all.map((each) => ({
     key: each.name,
     cells: [link(`#/workflows/${encodeURIComponent(each.name)}`, each.name), each.revision, moment(each.updated)],
   }));
   const latest = all
-    .flatMap((workflow) => workflow.latest.map((each) => ({ ...each, workflow: workflow.name })))
+    .flatMap((workflow) => workflow.latest)
     .sort((one, other) => other.started - one.started)
     .slice(0, 20);
   return [
@@ -66,7 +70,7 @@ function workflowPage({ workflow, executions }, name) {
     crumbs(link("#/workflows", "Workflows")),
     h("h1", null, name),
     facts([["Revision", workflow.revision], ["Deployed", moment(workflow.updated)], ...Object.entries(workflow.env)]),
-    section("Executions", executionTable(executions.map((each) => ({ ...each, workflow: name })), false)),
+    section("Executions", executionTable(executions, false)),
     section("Source", h("details", null, h("summary", null, `${workflow.source.split("\n").length} lines`), h("pre", null, workflow.source))),
   ];
 }
