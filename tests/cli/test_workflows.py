@@ -129,7 +129,7 @@ def test_a_failure_has_payload_and_context(call: Call, source: Any) -> None:
         "error": {
             "payload": {"message": "KeyError: key not found: b", "tags": ["KeyError", "LookupError"]},
             "context": "KeyError: key not found: b\n"
-            'in step "look", routine "inner", line: 7\n'
+            'in step "look", routine "inner", line: 8\n'
             'in step "outer", routine "main", line: 3',
         },
     }
@@ -142,8 +142,9 @@ def test_a_failure_is_shown_in_its_source(call: Call, source: Any) -> None:
 
     assert "FAILED in" in told
     assert "KeyError: key not found: b" in told
-    assert f"in step 'look', routine 'inner', {path}:7" in told
-    assert "7 |     - look:\n        |       ^\n      8 |         return: ${json.decode" in told
+    assert f"in step 'look', routine 'inner', {path}:8" in told
+    assert "8 |         return: ${json.decode" in told
+    assert "\n        |                 ^\n" in told
     assert f"in step 'outer', routine 'main', {path}:3" in told
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from localcloud.workflows.errors import WorkflowError, runtime_error
-from localcloud.workflows.stdlib_data import expect
+from localcloud.workflows.functions import expect
 from localcloud.workflows.values import Value
 
 CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"

@@ -28,11 +28,10 @@ from urllib.parse import quote
 from localcloud.workflows import polling, values
 from localcloud.workflows.auth import scopes_of
 from localcloud.workflows.errors import WorkflowError, runtime_error, type_error, value_error
-from localcloud.workflows.functions import Function
+from localcloud.workflows.functions import Function, expect
 from localcloud.workflows.http import Request, timeout_of, user_agent, with_query
 from localcloud.workflows.polling import COMPUTE, EXECUTION, LongRunning, google
 from localcloud.workflows.retries import Policy, is_idempotent_retry, is_non_idempotent_retry
-from localcloud.workflows.stdlib_data import expect
 from localcloud.workflows.thread import Thread
 from localcloud.workflows.values import Value
 

@@ -60,18 +60,29 @@ class StackFrame:
 
 
 class WorkflowError(Exception):
-    """A raised value. `value` is what `as: e` binds; `headline` opens the context text; `trace` is innermost first."""
+    """A raised value. `value` is what `as: e` binds; `headline` opens the context text; `trace` is innermost first.
 
-    def __init__(self, value: Any, headline: str) -> None:
+    One that `is_fatal` passes every `try` and ends the execution.
+    """
+
+    def __init__(self, value: Any, headline: str, *, is_fatal: bool = False) -> None:
         super().__init__(headline)
         self.value = value
         self.headline = headline
+        self.is_fatal = is_fatal
         self.trace: list[StackFrame] = []
+        self._position: Position | None = None  # of the expression that failed, until a step takes it up
 
-    def locate(self, frame: StackFrame) -> None:
+    def at(self, position: Position) -> None:
+        """Note the place in the source where the error arose, unless it is known already."""
+        if self._position is None:
+            self._position = position
+
+    def locate(self, step: str, routine: str, position: Position, call: object) -> None:
         """Note the step the error passes through; within one call of a routine the innermost step stands."""
-        if not self.trace or self.trace[-1].call is not frame.call:
-            self.trace.append(frame)
+        if not self.trace or self.trace[-1].call is not call:
+            self.trace.append(StackFrame(step, routine, self._position or position, call))
+        self._position = None
 
     def context(self) -> str:
         """The text of `error.context`: the message and where it happened."""
@@ -82,10 +93,13 @@ class WorkflowError(Exception):
 
 
 def runtime_error(tag: str, message: str, *extra_tags: str, prefixed: bool = True, **fields: Any) -> WorkflowError:
-    """An error of the interpreter as a map of `message`, `tags` and, for HttpError, `code`, `headers` and `body`."""
+    """An error of the interpreter as a map of `message`, `tags` and, for HttpError, `code`, `headers` and `body`.
+
+    A limit that is exhausted cannot be caught: https://cloud.google.com/workflows/docs/reference/syntax/error-types
+    """
     text = f"{tag}: {message}" if prefixed else message
     tags = [tag, *extra_tags, *_PARENTS.get(tag, ())]
-    return WorkflowError({"message": text, "tags": tags, **fields}, text)
+    return WorkflowError({"message": text, "tags": tags, **fields}, text, is_fatal=tag == "ResourceLimitError")
 
 
 def type_error(message: str) -> WorkflowError:

@@ -15,9 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from localcloud.workflows import values
+from localcloud.workflows.errors import type_error
 from localcloud.workflows.values import FunctionRef, Value
 
 Kind = Literal["pure", "local", "blocking"]
+_T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -45,7 +48,7 @@ class Function:
             return f"missing argument {missing[0]!r} for {self.name}"
         return ""
 
-    def bound(self, args: Mapping[str, Value]) -> dict[str, Value]:
+    def bound(self, args: Mapping[str, _T]) -> dict[str, _T]:
         """The arguments under the names of the Python parameters."""
         return {_PYTHON_NAMES.get(name, name): value for name, value in args.items()}
 
@@ -87,7 +90,16 @@ def constant(name: str, value: Value) -> None:
     CONSTANTS[name] = value
 
 
-def reference(name: str) -> FunctionRef:
-    """Declare a function that is only used as a value."""
-    CONSTANTS[name] = FunctionRef(name)
-    return FunctionRef(name)
+def predicate(reference: FunctionRef, function: Callable[[Value], bool]) -> None:
+    """Declare a function of an error that is mostly used as a value, in retry policies."""
+    CONSTANTS[reference.name] = reference
+    FUNCTIONS[reference.name] = Function(reference.name, "pure", function, ("exception",), frozenset({"exception"}))
+
+
+def expect(value: Value, kind: type | tuple[type, ...], what: str) -> Any:
+    """The value, if it has one of the types (a boolean is no integer); TypeError otherwise."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if type(value) not in kinds:
+        wanted = " or ".join(values.type_name(each()) for each in kinds)
+        raise type_error(f"{what} must be a {wanted}, not {values.type_name(value)}")
+    return value

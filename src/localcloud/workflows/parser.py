@@ -1,41 +1,46 @@
-"""What does the text between `${` and `}` mean? Tokens, precedence climbing, and the nodes they become.
+"""What does the text between `${` and `}` mean? Tokens, precedence climbing, and the tree they become.
 
 Precedence, loosest first: `or`, `and`, `<= >= < > == != in` (one level), `+ -`, `* / // %`, unary `-`, `not`, access.
-https://cloud.google.com/workflows/docs/reference/syntax/expressions
+https://cloud.google.com/workflows/docs/reference/syntax/datatypes#order-operations
 """
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from localcloud.workflows import values
-from localcloud.workflows.expressions import Apply, Literal, Logical, Node, list_node, map_node
+from localcloud.workflows import choices, values
+from localcloud.workflows.syntax import (
+    OR,
+    PRECEDENCE,
+    Binary,
+    Call,
+    Expression,
+    Index,
+    ListOf,
+    Literal,
+    MapOf,
+    Member,
+    Name,
+    Unary,
+)
 
 MAX_EXPRESSION = 400  # characters
-_MAX_DEPTH = 60  # of parentheses and the like; keeps the parser and the evaluator within Python's stack
+_MAX_DEPTH = 100  # of parentheses and the like; keeps the parser and the evaluator within Python's stack
 
 
 class ExpressionError(Exception):
-    """The text is no expression, or names something that does not exist."""
+    """The text is no expression, or names something that does not exist. `at` is the character it is about."""
 
-
-class Names(Protocol):
-    """What names mean where the expression stands."""
-
-    def reference(self, parts: Sequence[str]) -> Node:
-        """A variable with accesses, or a constant or function of the standard library. Raises ExpressionError."""
-
-    def call(self, name: str, args: Sequence[Node]) -> Node:
-        """A call of a function or subworkflow. Raises ExpressionError."""
+    def __init__(self, message: str, at: int = 0) -> None:
+        super().__init__(message)
+        self.at = at
 
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
-    | (?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)
+    | (?P<number>[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)
     | (?P<name>[A-Za-z_][A-Za-z0-9_]*)
     | (?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
     | (?P<symbol>//|<=|>=|==|!=|[-+*/%<>()\[\]{},.:])""",
@@ -45,25 +50,6 @@ _WORDS = {"and": "and", "AND": "and", "or": "or", "OR": "or", "not": "not", "NOT
 _CONSTANTS = {
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False, "null": None,
 }  # fmt: skip
-
-_OR, _AND, _COMPARE, _ADD, _MULTIPLY, _UNARY = range(1, 7)
-_BINARY: dict[str, tuple[int, Callable[..., values.Value]]] = {
-    "<": (_COMPARE, values.comparison("<", operator.lt)),
-    ">": (_COMPARE, values.comparison(">", operator.gt)),
-    "<=": (_COMPARE, values.comparison("<=", operator.le)),
-    ">=": (_COMPARE, values.comparison(">=", operator.ge)),
-    "==": (_COMPARE, values.equals),
-    "!=": (_COMPARE, values.differs),
-    "in": (_COMPARE, values.contains),
-    "+": (_ADD, values.add),
-    "-": (_ADD, values.subtract),
-    "*": (_MULTIPLY, values.multiply),
-    "/": (_MULTIPLY, values.divide),
-    "//": (_MULTIPLY, values.floor_divide),
-    "%": (_MULTIPLY, values.remainder),
-}
-_LOGICAL = {"or": _OR, "and": _AND}
-
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", '"': '"', "'": "'", "\\": "\\", "/": "/"}
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 
@@ -75,18 +61,19 @@ class Token:
     kind: str
     text: str
     at: int
+    raw: str = ""
 
 
-def parse(text: str, names: Names) -> Node:
-    """The expression in `text`, without its `${` and `}`.
+def parse(text: str) -> Expression:
+    """The tree of an expression, given without its `${` and `}`.
 
     Raises:
         ExpressionError: saying what is wrong, and at which character.
     """
     if len(text) > MAX_EXPRESSION:
         raise ExpressionError(f"expression is {len(text)} characters long; at most {MAX_EXPRESSION} are allowed")
-    parser = _Parser(tokenize(text), names)
-    node = parser.expression(_OR)
+    parser = _Parser(tokenize(text))
+    node = parser.expression(OR)
     parser.expect("end", "")
     return node
 
@@ -97,10 +84,12 @@ def tokenize(text: str) -> list[Token]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise ExpressionError(f"parse error: token recognition error at: {text[at : at + 20]!r}, character {at}")
+            raise ExpressionError(
+                f"parse error: token recognition error at: {text[at : at + 20]!r}, character {at}", at
+            )
         kind, word = str(match.lastgroup), match.group()
         if kind == "name" and word in _WORDS:
-            tokens.append(Token("word", _WORDS[word], at))
+            tokens.append(Token("word", _WORDS[word], at, word))
         elif kind != "space":
             tokens.append(Token(kind, word, at))
         at = match.end()
@@ -109,9 +98,8 @@ def tokenize(text: str) -> list[Token]:
 
 
 class _Parser:
-    def __init__(self, tokens: Sequence[Token], names: Names) -> None:
+    def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = tokens
-        self._names = names
         self._next = 0
         self._depth = 0
 
@@ -136,52 +124,48 @@ class _Parser:
 
     def unexpected(self, wanted: str) -> ExpressionError:
         found = repr(self.token.text) if self.token.text else "the end of the expression"
-        return ExpressionError(f"parse error: unexpected {found} at character {self.token.at}, {wanted}")
+        at = self.token.at
+        return ExpressionError(f"parse error: unexpected {found} at character {at}, {wanted}", at)
 
-    def expression(self, loosest: int) -> Node:
-        """Operators that bind at least as tightly as `loosest`; all of them associate to the left."""
+    def enter(self) -> None:
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise ExpressionError("parse error: the expression is nested too deeply")
+            raise ExpressionError("parse error: the expression is nested too deeply", self.token.at)
+
+    def expression(self, loosest: int) -> Expression:
+        """Operators that bind at least as tightly as `loosest`; all of them associate to the left."""
+        self.enter()
         left = self.unary()
-        while self.token.kind in ("symbol", "word"):
-            sign = self.token.text
-            if _LOGICAL.get(sign, 0) >= loosest:
-                self.take()
-                left = Logical(sign, left, self.expression(_LOGICAL[sign] + 1))
-            elif sign in _BINARY and _BINARY[sign][0] >= loosest:
-                level, function = _BINARY[self.take().text]
-                left = Apply(function, (left, self.expression(level + 1)))
-            else:
-                break
+        while self.token.kind in ("symbol", "word") and PRECEDENCE.get(self.token.text, 0) >= loosest:
+            operator = self.take().text
+            left = Binary(operator, left, self.expression(PRECEDENCE[operator] + 1))
         self._depth -= 1
         return left
 
-    def unary(self) -> Node:
+    def unary(self) -> Expression:
         if self.token.kind == "word" and self.token.text == "not":
             self.take()
-            return Apply(values.negation, (self.operand(),))
+            return Unary("not", self.operand())
         if self.accept("-"):
-            if self.token.kind == "number":
-                return Literal(_number("-" + self.take().text))
-            return Apply(values.negate, (self.operand(),))
+            following = self._tokens[self._next + 1] if self.token.kind == "number" else None
+            if following is not None and not (following.kind == "symbol" and following.text in (".", "[")):
+                return Literal(_number("-" + self.token.text, self.take().at))
+            return Unary("-", self.operand())
         return self.postfix()
 
-    def operand(self) -> Node:
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise ExpressionError("parse error: the expression is nested too deeply")
+    def operand(self) -> Expression:
+        self.enter()
         node = self.unary()
         self._depth -= 1
         return node
 
-    def postfix(self) -> Node:
+    def postfix(self) -> Expression:
         node = self.primary()
         while True:
             if self.accept("."):
-                node = Apply(values.get_item, (node, Literal(self.member())))
+                node = Member(node, self.member())
             elif self.accept("["):
-                node = Apply(values.get_item, (node, self.expression(_OR)))
+                node = Index(node, self.expression(OR))
                 self.expect("symbol", "]")
             else:
                 return node
@@ -189,64 +173,69 @@ class _Parser:
     def member(self) -> str:
         if self.token.kind not in ("name", "word"):
             raise self.unexpected("expecting a name")
-        return self.take().text
+        token = self.take()
+        return token.raw or token.text
 
-    def primary(self) -> Node:
+    def primary(self) -> Expression:
         token = self.token
         match token.kind:
             case "number":
-                return Literal(_number(self.take().text))
+                return Literal(_number(self.take().text, token.at))
             case "string":
                 return Literal(_unquoted(self.take().text))
             case "name":
                 return self.name()
         if self.accept("("):
-            node = self.expression(_OR)
+            node = self.expression(OR)
             self.expect("symbol", ")")
             return node
         if self.accept("["):
-            return list_node(self.sequence("]"))
+            return ListOf(tuple(self.sequence("]")))
         if self.accept("{"):
             return self.map_literal()
         raise self.unexpected("expecting a value")
 
-    def name(self) -> Node:
-        text = self.take().text
-        if text in _CONSTANTS:
-            return Literal(_CONSTANTS[text])
-        parts = [text]
+    def name(self) -> Expression:
+        token = self.take()
+        if token.text in _CONSTANTS:
+            return Literal(_CONSTANTS[token.text])
+        start, parts = self._next, [token.text]
         while self.accept("."):
             parts.append(self.member())
         if self.accept("("):
-            return self._names.call(".".join(parts), self.sequence(")"))
-        return self._names.reference(parts)
+            return Call(".".join(parts), tuple(self.sequence(")")), token.at)
+        self._next = start
+        return Name(token.text, token.at)
 
-    def sequence(self, closing: str) -> list[Node]:
-        items: list[Node] = []
+    def sequence(self, closing: str) -> list[Expression]:
+        items: list[Expression] = []
         while not self.accept(closing):
             if items:
                 self.expect("symbol", ",")
-            items.append(self.expression(_OR))
+            items.append(self.expression(OR))
         return items
 
-    def map_literal(self) -> Node:
-        entries: list[tuple[Node, Node]] = []
+    def map_literal(self) -> Expression:
+        entries: list[tuple[Expression, Expression]] = []
         while not self.accept("}"):
             if entries:
                 self.expect("symbol", ",")
-            key = self.expression(_OR)
+            key = self.expression(OR)
             self.expect("symbol", ":")
-            entries.append((key, self.expression(_OR)))
-        return map_node(entries)
+            entries.append((key, self.expression(OR)))
+        return MapOf(tuple(entries))
 
 
-def _number(text: str) -> int | float:
-    if not text.lstrip("-").isdigit():
-        return float(text)
-    number = int(text)
-    if not values.INT_MIN <= number <= values.INT_MAX:
-        raise ExpressionError(f"parse error: integer {text} does not fit in 64 bits")
-    return number
+def _number(text: str, at: int) -> int | float:
+    if text.lstrip("-").isdigit():
+        number = int(text)
+        if not values.INT_MIN <= number <= values.INT_MAX:
+            raise ExpressionError(f"parse error: integer {text} does not fit in 64 bits", at)
+        return number
+    double = float(text)
+    if double in (float("inf"), float("-inf")):
+        raise ExpressionError(f"parse error: number {text} does not fit in a double", at)
+    return double
 
 
 def _unquoted(text: str) -> str:
@@ -257,5 +246,4 @@ def _unescape(match: re.Match[str]) -> str:
     escape = match.group(1)
     if escape[0] == "u" and len(escape) == 5:
         return chr(int(escape[1:], 16))
-    # Not documented: unknown escapes. Here both characters stay, so that a regular expression may say "\d".
-    return _ESCAPES.get(escape, match.group())
+    return _ESCAPES.get(escape) or choices.unknown_escape(escape)

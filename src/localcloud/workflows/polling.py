@@ -12,7 +12,7 @@ from typing import Any
 
 from localcloud.workflows import values
 from localcloud.workflows.errors import runtime_error, value_error
-from localcloud.workflows.stdlib_data import expect
+from localcloud.workflows.functions import expect
 from localcloud.workflows.values import Value
 
 _FIELDS = {"initial_delay": 1.0, "multiplier": 1.25, "max_delay": 60.0}

@@ -8,19 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from localcloud.workflows import values
+from localcloud.workflows import choices, values
 from localcloud.workflows.errors import type_error, value_error
-from localcloud.workflows.functions import constant, reference
 from localcloud.workflows.values import FunctionRef, Value
 
 _IDEMPOTENT_CODES = (429, 502, 503, 504)
 _IDEMPOTENT_TAGS = {"ConnectionError", "ConnectionFailedError", "TimeoutError"}
 _NON_IDEMPOTENT_CODES = (429, 503)
 _NON_IDEMPOTENT_TAGS = {"ConnectionFailedError"}
-
-# Not documented: a policy without one of its fields. Here: any error, five times, with the default backoff.
-_DEFAULT_MAX_RETRIES = 5
-_DEFAULT_BACKOFF = {"initial_delay": 1.0, "max_delay": 60.0, "multiplier": 1.25}
 
 
 def is_idempotent_retry(error: Value) -> bool:
@@ -42,25 +37,17 @@ def _matches(error: Value, codes: tuple[int, ...], tags: set[str]) -> bool:
     )
 
 
-_IDEMPOTENT = reference("http.default_retry_predicate")
-_NON_IDEMPOTENT = reference("http.default_retry_predicate_non_idempotent")
-_ALWAYS = reference("retry.always")
-_NEVER = reference("retry.never")
-constant("retry.default_backoff", _DEFAULT_BACKOFF)
-constant(
-    "http.default_retry",
-    {"predicate": _IDEMPOTENT, "max_retries": _DEFAULT_MAX_RETRIES, "backoff": _DEFAULT_BACKOFF},
-)
-constant(
-    "http.default_retry_non_idempotent",
-    {"predicate": _NON_IDEMPOTENT, "max_retries": _DEFAULT_MAX_RETRIES, "backoff": _DEFAULT_BACKOFF},
-)
+ALWAYS = FunctionRef("retry.always")
+NEVER = FunctionRef("retry.never")
+IDEMPOTENT = FunctionRef("http.default_retry_predicate")
+NON_IDEMPOTENT = FunctionRef("http.default_retry_predicate_non_idempotent")
+DEFAULT_BACKOFF = {"initial_delay": 1.0, "max_delay": 60.0, "multiplier": 1.25}
 
 PREDICATES: Mapping[str, Callable[[Value], bool]] = {
-    _IDEMPOTENT.name: is_idempotent_retry,
-    _NON_IDEMPOTENT.name: is_non_idempotent_retry,
-    _ALWAYS.name: lambda _: True,
-    _NEVER.name: lambda _: False,
+    IDEMPOTENT.name: is_idempotent_retry,
+    NON_IDEMPOTENT.name: is_non_idempotent_retry,
+    ALWAYS.name: lambda _: True,
+    NEVER.name: lambda _: False,
 }
 
 
@@ -68,8 +55,8 @@ PREDICATES: Mapping[str, Callable[[Value], bool]] = {
 class Policy:
     """When and how often to try again. `max_retries` does not count the first attempt; delays are in seconds."""
 
-    predicate: FunctionRef = _ALWAYS
-    max_retries: int = _DEFAULT_MAX_RETRIES
+    predicate: FunctionRef = ALWAYS
+    max_retries: int = 5
     initial_delay: float = 1.0
     max_delay: float = 60.0
     multiplier: float = 1.25
@@ -85,13 +72,14 @@ class Policy:
 def policy(value: Value) -> Policy:
     """The policy of a `retry`. Raises TypeError and ValueError as a workflow sees them."""
     fields = _map(value, "retry")
-    predicate = fields.get("predicate", _ALWAYS)
+    defaults = choices.retry_defaults()
+    predicate = fields.get("predicate", ALWAYS)
     if type(predicate) is not FunctionRef:
         raise type_error("retry predicate must be a function or subworkflow")
-    backoff = {**_DEFAULT_BACKOFF, **_map(fields.get("backoff", {}), "retry backoff")}
+    backoff = {**defaults, **_map(fields.get("backoff", {}), "retry backoff")}
     return Policy(
         predicate,
-        int(_number(fields.get("max_retries", _DEFAULT_MAX_RETRIES), "max_retries")),
+        int(_number(fields.get("max_retries", defaults["max_retries"]), "max_retries")),
         _number(backoff["initial_delay"], "initial_delay"),
         _number(backoff["max_delay"], "max_delay"),
         _number(backoff["multiplier"], "multiplier"),

@@ -1,15 +1,15 @@
 """What does the source text say? YAML or JSON as plain nodes that remember their place.
 
-Scalars follow the YAML 1.2 core schema: `yes` and `on` are strings (not documented for the real service, whose own
-booleans are true and false), there are no timestamps and no octal by a leading zero.
+Scalars follow the YAML 1.2 core schema: `yes` and `on` are strings, there are no timestamps and no octal by a leading
+zero. Reading is bounded: by the size of the source, the depth of nesting, and what aliases expand to.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -26,153 +26,196 @@ _WORDS = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+_SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
-def load(text: str) -> yaml.Node:
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A scalar's text; `is_plain` if it stands without quotes and is no block, so that it may be a number."""
+
+    text: str
+    is_plain: bool
+    position: Position
+    size = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list. `size` counts the nodes in it, each as often as it appears."""
+
+    items: tuple[Node, ...]
+    position: Position
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A map, in the order of the source."""
+
+    entries: tuple[tuple[Node, Node], ...]
+    position: Position
+    size: int
+
+
+Node: TypeAlias = Scalar | Sequence | Mapping
+
+
+def load(text: str) -> Node:
     """The root node of a workflow's source.
 
     Raises:
         DeploymentError: it is too large, or neither YAML nor JSON.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_SOURCE_BYTES:
+    if len(text) > MAX_SOURCE_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_SOURCE_BYTES:
         raise DeploymentError(f"failed to build: source is larger than {MAX_SOURCE_BYTES} bytes")
     try:
-        root = yaml.compose(_yaml(text), Loader=yaml.CSafeLoader)
-        if root is None:
-            raise DeploymentError("failed to build: the source is empty")
-        _check_extent(root)
+        return _Composer(yaml.parse(_yaml(text), Loader=yaml.CSafeLoader)).document()
     except (yaml.YAMLError, UnicodeError) as error:
-        raise DeploymentError(f"failed to build: parse error: {_one_line(error)}") from error
-    except RecursionError as error:
-        raise DeploymentError("failed to build: parse error: the source is nested too deeply") from error
-    return root
+        mark = getattr(error, "problem_mark", None)
+        position = None if mark is None else Position(mark.line + 1, mark.column + 1)
+        raise DeploymentError(f"failed to build: parse error: {' '.join(str(error).split())}", position=position) from (
+            error
+        )
 
 
 def _yaml(text: str) -> str:
-    """The same text, or, of JSON that YAML would not take (tabs, surrogate escapes), JSON that it does."""
+    """The same text, or, of JSON, text that YAML takes too: no tabs between tokens, no escaped surrogate pairs."""
     if not text.lstrip().startswith(("{", "[")):
         return text
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return text
-    plain = text.replace("\t", " ")  # JSON has no raw tabs in strings
-    return json.dumps(content, ensure_ascii=False, indent=2) if "\\u" in plain else plain
+    return _SURROGATES.sub(_joined, text.replace("\t", " "))  # JSON has no raw tabs in strings
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _joined(match: re.Match[str]) -> str:
+    high, low = (int(half, 16) for half in match.groups())
+    return chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 
 
-def _check_extent(root: yaml.Node) -> None:
-    pending, seen = [(root, 0)], 0
-    while pending:
-        node, depth = pending.pop()
-        seen += 1
-        if seen > _MAX_NODES or depth > _MAX_DEPTH:
-            raise DeploymentError("failed to build: parse error: the source is nested too deeply or repeats itself")
-        children = node.value if isinstance(node, (yaml.MappingNode, yaml.SequenceNode)) else ()
-        for child in children:
-            pending += [(part, depth + 1) for part in (child if isinstance(child, tuple) else (child,))]
+class _Composer:
+    """Nodes from the parser's events, without recursion into what an alias repeats."""
+
+    def __init__(self, events: Iterator[Any]) -> None:
+        self._events = events
+        self._anchors: dict[str, Node] = {}
+
+    def document(self) -> Node:
+        event = next(self._events)
+        while isinstance(event, (yaml.StreamStartEvent, yaml.DocumentStartEvent)):
+            event = next(self._events)
+        if isinstance(event, yaml.StreamEndEvent):
+            raise DeploymentError("failed to build: the source is empty")
+        root = self._node(event, 0)
+        next(self._events)  # the end of the document
+        if not isinstance(next(self._events), yaml.StreamEndEvent):
+            raise DeploymentError("failed to build: parse error: the source has more than one document")
+        return root
+
+    def _node(self, event: Any, depth: int) -> Node:
+        position = _position(event)
+        if depth > _MAX_DEPTH:
+            raise _extent(position)
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor not in self._anchors:
+                raise _failure(position, f"parse error: alias '*{event.anchor}' names nothing that stands before it")
+            return self._anchors[event.anchor]
+        if isinstance(event, yaml.ScalarEvent):
+            node: Node = Scalar(event.value, event.style in (None, ""), position)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self._sequence(position, depth)
+        else:
+            node = self._mapping(position, depth)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = node
+        return node
+
+    def _sequence(self, position: Position, depth: int) -> Node:
+        items, size = [], 1
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._node(event, depth + 1))
+            size = _checked(size + items[-1].size, position)
+        return Sequence(tuple(items), position, size)
+
+    def _mapping(self, position: Position, depth: int) -> Node:
+        entries, size = [], 1
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            key = self._node(event, depth + 1)
+            value = self._node(next(self._events), depth + 1)
+            entries.append((key, value))
+            size = _checked(size + key.size + value.size, position)
+        return Mapping(tuple(entries), position, size)
 
 
-def position(node: yaml.Node) -> Position:
+def _checked(size: int, position: Position) -> int:
+    if size > _MAX_NODES:
+        raise _extent(position)
+    return size
+
+
+def _extent(position: Position) -> DeploymentError:
+    return _failure(position, "parse error: the source is nested too deeply or repeats itself")
+
+
+def _position(event: Any) -> Position:
     """Where the node starts, and its length if it is on one line."""
-    start, end = node.start_mark, node.end_mark
-    length = end.column - start.column if end.line == start.line else 0
-    return Position(start.line + 1, start.column + 1, length)
+    start, end = event.start_mark, event.end_mark
+    return Position(start.line + 1, start.column + 1, end.column - start.column if end.line == start.line else 0)
 
 
-def is_map(node: yaml.Node) -> bool:
-    """A map?"""
-    return isinstance(node, yaml.MappingNode)
-
-
-def is_list(node: yaml.Node) -> bool:
-    """A list?"""
-    return isinstance(node, yaml.SequenceNode)
-
-
-def entries(node: yaml.Node, what: str) -> list[tuple[str, yaml.Node, yaml.Node]]:
+def entries(node: Node, what: str) -> list[tuple[str, Node, Node]]:
     """(key, key node, value node) of a map. Raises DeploymentError for anything else, and for a key given twice."""
-    if not is_map(node):
+    if not isinstance(node, Mapping):
         raise problem(node, f"{what} must be a map")
-    found: list[tuple[str, yaml.Node, yaml.Node]] = []
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode):
+    found: dict[str, tuple[str, Node, Node]] = {}
+    for key, value in node.entries:
+        if not isinstance(key, Scalar):
             raise problem(key, f"keys of {what} must be scalars")
-        if any(key.value == name for name, _, _ in found):
-            raise problem(key, f"{what} has the key {key.value!r} twice")
-        found.append((key.value, key, value))
-    return found
+        if key.text in found:
+            raise problem(key, f"{what} has the key {key.text!r} twice")
+        found[key.text] = (key.text, key, value)
+    return list(found.values())
 
 
-def items(node: yaml.Node, what: str) -> list[yaml.Node]:
+def items(node: Node, what: str) -> tuple[Node, ...]:
     """The elements of a list. Raises DeploymentError for anything else."""
-    if not is_list(node):
+    if not isinstance(node, Sequence):
         raise problem(node, f"{what} must be a list")
-    return list(node.value)
+    return node.items
 
 
-def scalar(node: yaml.Node) -> Any:
-    """The value of a scalar: null, boolean, integer, double or string."""
-    text = node.value
-    if isinstance(node, yaml.ScalarNode) and node.style:  # quoted or a block
+def scalar(node: Scalar) -> Any:
+    """The value of a scalar: null, boolean, integer, double or string. Raises DeploymentError."""
+    text = node.text
+    if not node.is_plain:
         return text
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):
-        number = int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        number = int(text, 0) if text[:2] in ("0o", "0x") else _integer(text)
         if not values.INT_MIN <= number <= values.INT_MAX:
-            raise problem(node, f"integer {text} does not fit in 64 bits")
+            raise problem(node, f"integer {text[:40]} does not fit in 64 bits")
         return number
     if _FLOAT.fullmatch(text):
-        return values.checked(float(text))
+        double = float(text)
+        if double in (float("inf"), float("-inf")):
+            raise problem(node, f"number {text[:40]} does not fit in a double")
+        return double
     return text
 
 
-def text_of(node: yaml.Node, what: str) -> str:
+def _integer(text: str) -> int:
+    return int(text) if len(text) < 30 else values.INT_MAX + 1  # Python refuses thousands of digits
+
+
+def text_of(node: Node, what: str) -> str:
     """A scalar as a name. Raises DeploymentError for a list or map."""
-    if not isinstance(node, yaml.ScalarNode):
+    if not isinstance(node, Scalar):
         raise problem(node, f"{what} must be a string")
-    return str(node.value)
+    return node.text
 
 
-def problem(node: yaml.Node, message: str) -> DeploymentError:
+def problem(node: Node, message: str) -> DeploymentError:
     """A deployment error at a place of the source."""
-    return DeploymentError(f"failed to build: line {node.start_mark.line + 1}: {message}", position=position(node))
+    return _failure(node.position, f"line {node.position.line}: {message}")
 
 
-def bodies(steps: yaml.Node) -> Iterator[yaml.Node]:
-    """The bodies in a list of steps, as far as it is one."""
-    for step in steps.value if is_list(steps) else ():
-        if is_map(step) and len(step.value) == 1:
-            yield step.value[0][1]
-
-
-def assigned(body: yaml.Node) -> Iterator[str]:
-    """The variables a step's body assigns in its own scope: not inside loops, branches and `except`."""
-    for key, value in body.value if is_map(body) else ():
-        match key.value:
-            case "assign":
-                for entry in value.value if is_list(value) else ():
-                    if is_map(entry) and entry.value and (root := _ROOT.match(str(entry.value[0][0].value))):
-                        yield root.group()
-            case "result":
-                yield str(value.value)
-            case "steps":
-                yield from assigned_in(value)
-            case "try":
-                yield from assigned(value)
-            case "switch":
-                for entry in value.value if is_list(value) else ():
-                    yield from assigned(entry)
-
-
-def assigned_in(steps: yaml.Node) -> Iterator[str]:
-    """The variables a list of steps assigns in its own scope."""
-    for body in bodies(steps):
-        yield from assigned(body)
-
-
-_ROOT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+def _failure(position: Position, message: str) -> DeploymentError:
+    return DeploymentError(f"failed to build: {message}", position=position)

@@ -29,9 +29,10 @@ from localcloud.workflows.errors import (
 )
 from localcloud.workflows.http import HttpClient
 from localcloud.workflows.journal import Journal
+from localcloud.workflows.memory import MAX_MEMORY_BYTES
 from localcloud.workflows.observe import StepObserver
 from localcloud.workflows.program import Program
-from localcloud.workflows.thread import MAX_MEMORY_BYTES, Run
+from localcloud.workflows.thread import Run
 from localcloud.workflows.values import Value
 
 if TYPE_CHECKING:

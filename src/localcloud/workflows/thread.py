@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from localcloud.clock import Clock
 from localcloud.workflows.auth import Tokens
-from localcloud.workflows.errors import runtime_error
+from localcloud.workflows.errors import WorkflowError, runtime_error
 from localcloud.workflows.http import HttpClient
 from localcloud.workflows.journal import Journal
+from localcloud.workflows.memory import FIXED, Memory
 from localcloud.workflows.observe import StepObserver, StepRun
-from localcloud.workflows.program import Program
-from localcloud.workflows.values import Value, memory_error, size
+from localcloud.workflows.values import Value
 
-MAX_MEMORY_BYTES = 512 * 1024
+if TYPE_CHECKING:
+    from localcloud.workflows.program import Program, Step
+
+MAX_STEPS = 100_000
 
 
 class Callbacks(Protocol):
@@ -47,15 +51,22 @@ class Run:
     log: Callable[[Value, str], None]
     tokens: Tokens
     observer: StepObserver | None = None
+    new_id: Callable[[], str] = lambda: str(uuid.uuid4())
     steps: int = 0
-    memory: int = 0
-    current: tuple[str, str] | None = None  # routine and step
+    memory: Memory = field(default_factory=Memory)
+    step: Step | None = None  # the one that runs, or ran last
 
-    def grow(self, size_bytes: int) -> None:
-        """Account for `size_bytes` more (or less) of variables."""
-        self.memory += size_bytes
-        if self.memory > MAX_MEMORY_BYTES:
-            raise memory_error(f"variables take {self.memory} bytes, more than {MAX_MEMORY_BYTES}")
+    @property
+    def current(self) -> tuple[str, str] | None:
+        """Routine and name of the step that runs, or ran last."""
+        return None if self.step is None else (self.step.routine, self.step.name)
+
+    def count(self, step: Step) -> None:
+        """A step begins. Raises ResourceLimitError when there were too many."""
+        self.step = step
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise runtime_error("ResourceLimitError", f"the execution took more than {MAX_STEPS} steps")
 
 
 class Thread:
@@ -82,7 +93,12 @@ class Thread:
 
     async def effect(self, kind: str, make: Callable[[], Awaitable[Value]]) -> Value:
         """An effect that waits, not repeated once it has completed."""
-        return await self.run.journal.effect(self.path, self.next_position(), kind, make)
+        try:
+            return await self.run.journal.effect(self.path, self.next_position(), kind, make)
+        except WorkflowError as error:
+            # The journal keeps only the value; an effect is never what a program raises itself.
+            error.is_fatal = "ResourceLimitError" in error.value["tags"]
+            raise
 
     async def sleep(self, seconds: float) -> None:
         """Wait; after a restart only for what is left."""
@@ -91,73 +107,52 @@ class Thread:
         await self.effect("wake", lambda: clock.sleep(deadline - clock.time()))
 
 
-@dataclass(slots=True, eq=False)
 class Call:
     """One call of a routine. `lock` keeps assignments of its parallel branches apart when one of them waits."""
 
-    routine: str
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    __slots__ = ("_lock", "routine")
+
+    def __init__(self, routine: str) -> None:
+        self.routine = routine
+        self._lock: asyncio.Lock | None = None
+
+    @property
+    def lock(self) -> asyncio.Lock:
+        """Made when it is needed, which is rare."""
+        self._lock = self._lock or asyncio.Lock()
+        return self._lock
 
 
-class VariableScope:
-    """Variables of a call, a loop iteration, a branch or an `except`, and those around it."""
+class Frame:
+    """Variables of a call, a loop iteration, a branch or an `except`, within those around it.
 
-    __slots__ = ("_invoke", "_names", "_parent", "_sizes", "_values", "call", "thread")
+    The compiler has resolved every name to the frame that owns it, as a number of steps outwards.
+    """
 
-    def __init__(
-        self,
-        names: frozenset[str],
-        thread: Thread,
-        call: Call,
-        invoke: Callable[[Thread, str, Mapping[str, Value]], Awaitable[Value]],
-        parent: VariableScope | None = None,
-    ) -> None:
+    __slots__ = ("call", "parent", "thread", "values")
+
+    def __init__(self, thread: Thread, call: Call, parent: Frame | None = None) -> None:
         self.thread = thread
         self.call = call
-        self._names = names
-        self._parent = parent
-        self._invoke = invoke
-        self._values: dict[str, Value] = {}
-        self._sizes: dict[str, int] = {}
+        self.parent = parent
+        self.values: dict[str, Value] = {}
 
-    def inner(self, names: frozenset[str], thread: Thread | None = None) -> VariableScope:
-        """A scope inside this one."""
-        return VariableScope(names, thread or self.thread, self.call, self._invoke, self)
+    def inner(self, thread: Thread | None = None) -> Frame:
+        """A frame inside this one."""
+        return Frame(thread or self.thread, self.call, self)
 
-    async def invoke(self, routine: str, args: Mapping[str, Value]) -> Value:
-        """Call a subworkflow."""
-        return await self._invoke(self.thread, routine, args)
-
-    def read(self, name: str) -> Value:
-        """A variable's value. Not documented: one that is not assigned yet. Here: KeyError."""
-        owner = self._owner(name)
-        try:
-            return owner._values[name]
-        except KeyError:
-            raise runtime_error("KeyError", f"key not found: {name}") from None
-
-    def write(self, name: str, value: Value) -> None:
-        """Set a variable."""
-        owner = self._owner(name)
-        new = size(value)
-        self.thread.run.grow(new - owner._sizes.get(name, 0))
-        owner._sizes[name] = new
-        owner._values[name] = value
-
-    def rewrite(self, name: str, value: Value, growth: int) -> None:
-        """Set a variable to a changed copy of its value that is larger by `growth` bytes."""
-        owner = self._owner(name)
-        self.thread.run.grow(growth)
-        owner._sizes[name] += growth
-        owner._values[name] = value
+    def write(self, name: str, value: Value, size_bytes: int | None = None) -> None:
+        """Set a variable of this frame; its size may be known."""
+        values = self.values
+        if name not in values:
+            self.thread.run.memory.hold(value, size_bytes)
+        elif not (type(value) in FIXED and type(values[name]) in FIXED):
+            self.thread.run.memory.exchange(values[name], value, size_bytes)
+        values[name] = value
 
     def release(self) -> None:
-        """Give the memory of this scope's variables back."""
-        self.thread.run.memory -= sum(self._sizes.values())
-
-    def _owner(self, name: str) -> VariableScope:
-        scope = self
-        while name not in scope._names:
-            assert scope._parent is not None, name  # noqa: S101  # the compiler has resolved every name
-            scope = scope._parent
-        return scope
+        """Give the memory of this frame's variables back."""
+        memory = self.thread.run.memory
+        for value in self.values.values():
+            memory.drop(value)
+        self.values.clear()

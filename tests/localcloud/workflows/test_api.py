@@ -147,7 +147,7 @@ def test_a_failure_shows_its_context_and_stack_trace() -> None:
 
         assert error.context == (
             "KeyError: key not found: b\n"
-            'in step "look", routine "inner", line: 8\n'
+            'in step "look", routine "inner", line: 9\n'
             'in step "outer", routine "main", line: 4'
         )
         assert json.loads(error.payload) == {
@@ -155,7 +155,7 @@ def test_a_failure_shows_its_context_and_stack_trace() -> None:
             "tags": ["KeyError", "LookupError"],
         }
         trace = [(each.routine, each.step, each.position.line) for each in error.stack_trace.elements]
-        assert trace == [("inner", "look", 8), ("main", "outer", 4)]
+        assert trace == [("inner", "look", 9), ("main", "outer", 4)]
 
     on_wire(scenario)
 
@@ -263,7 +263,7 @@ def test_rest_speaks_the_json_of_the_discovery_document() -> None:
         assert created["state"] == "ACTIVE"
         assert ended["createTime"] == "2023-11-14T22:13:20Z"
         assert ended["callLogLevel"] == "LOG_ERRORS_ONLY"
-        assert ended["error"]["stackTrace"]["elements"][0]["position"]["line"] == "8"
+        assert ended["error"]["stackTrace"]["elements"][0]["position"]["line"] == "9"
         _, listed = await both.rest("GET", f"{parent}/executions?filter=state%3DFAILED")
         assert [each["name"] for each in listed["executions"]] == [created["name"]]
 

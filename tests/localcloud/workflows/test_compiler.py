@@ -156,7 +156,7 @@ def test_a_wrong_step_is_refused(steps: str, message: str) -> None:
         pytest.param("main:\n  params: [a]\n", "has no steps", id="no steps"),
         pytest.param("main:\n  steps: []\n", "has no steps", id="empty steps"),
         pytest.param("- a:\n    return: '" + "x" * 131_072 + "'", "larger than 131072 bytes", id="over 128 KB"),
-        pytest.param("a: &a [*a]", "nested", id="alias of itself"),
+        pytest.param("a: &a [*a]", "names nothing that stands before it", id="alias of itself"),
         pytest.param("[" * 5000 + "]" * 5000, "nested too deeply", id="deep nesting"),
         pytest.param(
             "- a:\n    call: sub\nsub: 1", "parse error", id="list and map mixed"

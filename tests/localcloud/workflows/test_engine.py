@@ -276,7 +276,7 @@ ERRORS = {
     "an unknown environment variable": ('- a:\n    return: ${sys.get_env("NO_SUCH")}', "KeyError"),
     "a negative sleep": ("- a:\n    call: sys.sleep\n    args: {seconds: -1}", "ValueError"),
     "a bad concurrency limit": (
-        "- p:\n    parallel:\n      concurrency_limit: 0\n      for:\n        value: v\n        in: [1]\n"
+        "- p:\n    parallel:\n      concurrency_limit: ${1 - 1}\n      for:\n        value: v\n        in: [1]\n"
         "        steps:\n          - a:\n"
         "              assign: [{m: 1}]",
         "ValueError",
@@ -326,7 +326,7 @@ def test_an_unhandled_branch_error_lists_the_branches_in_order() -> None:
             {
                 "id": name,
                 "error": {
-                    "context": 'RuntimeError: "how odd!"\nin step "checkEven", routine "main", line: 10',
+                    "context": 'RuntimeError: "how odd!"\nin step "checkEven", routine "main", line: 13',
                     "payload": '"how odd!"',
                 },
             }

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localcloud.workflows import values
-from localcloud.workflows.errors import WorkflowError
-from localcloud.workflows.expressions import Node
-from localcloud.workflows.names import ExpressionNames, StaticScope
+from localcloud.workflows import checker, operators, values
+from localcloud.workflows.checker import Place
+from localcloud.workflows.errors import DeploymentError, WorkflowError
+from localcloud.workflows.evaluator import Code, Evaluator
+from localcloud.workflows.names import StaticScope
 from localcloud.workflows.parser import ExpressionError, parse
+from localcloud.workflows.syntax import Embedded
+from localcloud.workflows.thread import Call, Frame, Thread
+from localcloud.workflows.tree import NOWHERE, Return, Routine, Workflow
 
 INT64 = st.integers(values.INT_MIN, values.INT_MAX)
 JSON = st.recursive(
@@ -25,27 +29,25 @@ JSON = st.recursive(
 )
 
 
-class Variables:
-    """A scope of given variables."""
-
-    thread = None
-
-    def __init__(self, variables: Mapping[str, Any]) -> None:
-        self.variables = variables
-
-    def read(self, name: str) -> Any:
-        return self.variables[name]
-
-    async def invoke(self, routine: str, args: Mapping[str, Any]) -> Any:
-        raise NotImplementedError
+def compiled(text: str, names: Sequence[str] = ()) -> Code:
+    """The code of an expression, or DeploymentError."""
+    checked = Workflow({"main": Routine("main", NOWHERE, {}, (Return(value=Embedded(parse(text), NOWHERE)),))})
+    # Names are known as those of a loop around the expression would be.
+    scope = StaticScope(frozenset(names))
+    checker.RoutineChecker(checked, checked.routines["main"]).block(checked.routines["main"].body, Place(scope))
+    return Evaluator({}, _never).code(checked.routines["main"].body[0].value, scope)  # type: ignore[attr-defined]
 
 
-def compiled(text: str, names: Sequence[str] = ()) -> Node:
-    return parse(text, ExpressionNames(StaticScope(frozenset(names)), {}))
+async def _never(_frame: Frame, _name: str, _args: object) -> None:
+    raise NotImplementedError
 
 
 def evaluate(text: str, **variables: Any) -> Any:
-    return compiled(text, list(variables)).evaluate(Variables(variables))
+    frame = Frame(cast(Thread, None), Call("main"))
+    frame.values.update(variables)
+    now = compiled(text, list(variables)).now
+    assert now is not None
+    return now(frame)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +138,8 @@ def test_an_expression_has_its_documented_value(text: str, expected: Any) -> Non
         ("1 and true", "TypeError", "operand of and must be a boolean"),
         ("not null", "TypeError", "operand of not must be a boolean"),
         ("-'a'", "TypeError", "unsupported operand type for -: 'str'"),
-        ("'a' in 'abc'", "TypeError", "argument of type 'str'"),
+        ("'a' in 'abc'", "TypeError", "The argument of 'in' must be a dict or an array; got: \"abc\""),
+        ("'a' in null", "TypeError", "The argument of 'in' must be a dict or an array; got: null"),
         ("[1][-1]", "IndexError", "index out of range: -1"),
         ("[1][1.0]", "TypeError", "list indices must be integers"),
         ("[1].a", "TypeError", "list indices must be integers"),
@@ -171,7 +174,6 @@ def test_a_failing_expression_raises_googles_error(text: str, tag: str, message:
         evaluate(text)
 
     assert raised.value.value["tags"][0] == tag
-    assert raised.value.value["message"].startswith(f"{tag}: ")
     assert message in raised.value.value["message"]
 
 
@@ -190,14 +192,13 @@ def test_a_failing_expression_raises_googles_error(text: str, tag: str, message:
         ("len()", "missing argument"),
         ("len(1, 2)", "too many arguments"),
         ("9223372036854775808", "does not fit in 64 bits"),
-        ("(" * 70 + "1" + ")" * 70, "nested too deeply"),
-        ("-" * 200 + "1", "nested too deeply"),
-        ("not " * 90 + "true", "nested too deeply"),
+        ("(" * 101 + "1" + ")" * 101, "nested too deeply"),
+        ("-" * 200 + "v", "nested too deeply"),
         ("1" + "+1" * 200, "401 characters long"),
     ],
 )
 def test_what_is_no_expression_is_refused_with_the_place(text: str, message: str) -> None:
-    with pytest.raises(ExpressionError) as refused:
+    with pytest.raises((ExpressionError, DeploymentError)) as refused:
         compiled(text)
 
     assert message in str(refused.value)
@@ -238,7 +239,7 @@ def test_a_double_is_never_infinite(a: float, b: float) -> None:
 
 @given(JSON)
 def test_json_text_decodes_to_the_same_value(value: Any) -> None:
-    assert values.equals(evaluate("json.decode(json.encode(v))", v=value), value)
+    assert operators.equals(evaluate("json.decode(json.encode(v))", v=value), value)
 
 
 @given(INT64)
@@ -254,7 +255,7 @@ def test_text_survives_url_encoding(text: str) -> None:
 
 @given(st.text(max_size=60))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
-    with contextlib.suppress(ExpressionError, WorkflowError):
+    with contextlib.suppress(ExpressionError, DeploymentError):
         compiled(text)
 
 

@@ -1,6 +1,6 @@
-"""The standard library's functions of text, regular expressions and time.
+"""`text`. Regular expressions are RE2, leftmost-longest.
 
-Regular expressions are RE2, leftmost-longest. https://cloud.google.com/workflows/docs/reference/stdlib/text/Overview
+https://cloud.google.com/workflows/docs/reference/stdlib/text/replace_all_regex
 """
 
 from __future__ import annotations
@@ -8,20 +8,16 @@ from __future__ import annotations
 import functools
 import re
 import urllib.parse
-import zoneinfo
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import re2
 
-from localcloud.workflows.errors import runtime_error, value_error
-from localcloud.workflows.functions import pure
-from localcloud.workflows.stdlib_data import expect
+from localcloud.workflows import choices
+from localcloud.workflows.errors import value_error
+from localcloud.workflows.functions import expect, pure
 from localcloud.workflows.values import Value
 
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _BAD_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _text(value: Value, what: str = "source") -> str:
@@ -89,16 +85,15 @@ def _replace_all_regex(source: Value, regexp: Value, repl: Value) -> Value:
 @pure("text.split")
 def _split(source: Value, separator: Value) -> Value:
     if not _text(separator, "separator"):
-        raise value_error("separator must not be empty")
+        raise choices.empty_separator()
     return _text(source).split(separator)
 
 
 @pure("text.substring")
 def _substring(source: Value, start: Value, end: Value) -> Value:
-    """Not documented: indices out of bounds. Here: IndexError."""
     text, first, last = _text(source), expect(start, int, "start"), expect(end, int, "end")
-    if not 0 <= first <= last <= len(text):
-        raise runtime_error("IndexError", f"substring [{first}, {last}) is out of bounds of {len(text)} characters")
+    if (problem := choices.substring_bounds(first, last, len(text))) is not None:
+        raise problem
     return text[first:last]
 
 
@@ -130,37 +125,3 @@ def _url_decode(source: Value) -> Value:
         return urllib.parse.unquote_plus(source, errors="strict")
     except UnicodeDecodeError as error:
         raise value_error(f"the URL escapes in {source!r} are not UTF-8") from error
-
-
-@pure("time.format")
-def _time_format(seconds: Value, timezone: Value = "UTC") -> Value:
-    """Not documented: the digits of a fraction. Here: none for whole seconds, else microseconds."""
-    moment = expect(seconds, (int, float), "seconds")
-    try:
-        zone = zoneinfo.ZoneInfo(_text(timezone, "timezone"))
-        local = (_EPOCH + timedelta(microseconds=round(moment * 1_000_000))).astimezone(zone)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise value_error(f"unknown time zone {timezone!r}") from error
-    except OverflowError as error:
-        raise value_error(f"seconds {moment} is out of range") from error
-    return local.isoformat().removesuffix("+00:00") + ("Z" if local.utcoffset() == timedelta(0) else "")
-
-
-@pure("time.parse")
-def _time_parse(value: Value) -> Value:
-    return parse_time(_text(value, "value"))
-
-
-def parse_time(text: str) -> float:
-    """Seconds since the epoch of an RFC 3339 text, to the microsecond. Raises ValueError as a workflow sees it."""
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        raise value_error(f"{text!r} is not an RFC 3339 time")
-    day, time, fraction, zone = match.groups()
-    offset = "+00:00" if zone in "Zz" else zone
-    try:
-        whole = datetime.fromisoformat(f"{day}T{time}{offset}")
-    except ValueError as error:
-        raise value_error(f"{text!r} is not an RFC 3339 time: {error}") from error
-    micros = int((fraction or ".0")[1:7].ljust(6, "0"))
-    return ((whole - _EPOCH) // timedelta(microseconds=1) + micros) / 1_000_000
