@@ -117,6 +117,19 @@ class Store:
         low = prefix.encode()
         self._db.execute("DELETE FROM documents WHERE name=? AND key>=? AND key<?", (table, low, _successor(low)))
 
+    def count(self, table: str, prefix: str = "") -> int:
+        """How many documents have a key that starts with `prefix`."""
+        low = prefix.encode()
+        query = "SELECT COUNT(*) FROM documents WHERE name=? AND key>=? AND key<?"
+        return int(self._db.execute(query, (table, low, _successor(low))).fetchone()[0])
+
+    def last_key(self, table: str, prefix: str = "") -> str | None:
+        """The greatest key that starts with `prefix`, or None."""
+        low = prefix.encode()
+        query = "SELECT key FROM documents WHERE name=? AND key>=? AND key<? ORDER BY key DESC LIMIT 1"
+        row = self._db.execute(query, (table, low, _successor(low))).fetchone()
+        return None if row is None else row[0].decode()
+
     def items(self, table: str, *, after: str = "", prefix: str = "", limit: int = -1) -> Iterator[tuple[str, bytes]]:
         """Documents whose key starts with `prefix` and is greater than `after`, in key order.
 

@@ -89,8 +89,7 @@ def subscriptions(pubsub: PubSub) -> list[SubscriptionView]:
 
 def subscription_view(subscription: Subscription) -> SubscriptionView:
     """One subscription."""
-    resource, queue = subscription.resource, subscription.queue
-    oldest = queue.oldest()
+    resource = subscription.resource
     return SubscriptionView(
         name=short_name(subscription.name),
         topic=short_name(resource.topic),
@@ -102,9 +101,9 @@ def subscription_view(subscription: Subscription) -> SubscriptionView:
         ack_deadline_s=resource.ack_deadline_seconds,
         dead_letter_topic=short_name(resource.dead_letter_policy.dead_letter_topic),
         max_attempts=resource.dead_letter_policy.max_delivery_attempts,
-        backlog=len(queue),
-        leased=queue.leased,
-        oldest=None if oldest is None else oldest.published,
+        backlog=len(subscription.backlog),
+        leased=subscription.queue.leased,
+        oldest=subscription.backlog.oldest(),
     )
 
 

@@ -1,14 +1,20 @@
-"""An emulator of Google Pub/Sub: gRPC for the client libraries, REST for publishing and looking, and push.
+"""An emulator of Google Pub/Sub: Publisher, Subscriber, SchemaService and IAMPolicy over gRPC and REST, and push.
 
-Covered as the service documents it: topics and subscriptions (create, get, list, update, delete, detach), publish with
-all limits, pull, streaming pull with flow control, acknowledge, modifyAckDeadline, leases, push (wrapped and unwrapped,
-OIDC, retry policy), dead-letter topics, filters, message retention, seek to a time.
+Covered as the service documents it: topics, subscriptions, snapshots and schemas (every method, update masks, labels,
+lists in pages, limits); publish; pull and streaming pull with flow control; acknowledge and modifyAckDeadline; leases;
+filters; ordering; exactly-once delivery with its answers to acknowledgements; push, wrapped and unwrapped, with OIDC
+tokens, retry policy and push backoff; dead-letter topics; retention on subscriptions and topics, acknowledged messages
+included; seek to a time and to a snapshot; expiration; detach; Avro and Protocol Buffers schemas, binary and JSON.
 
 Differs from the service:
-- one message of an ordering key is outstanding at a time, for pull too; order holds under nacks and lost leases
-- a delivery attempt is counted exactly, not at best effort
-- `seek` to a past time brings back nothing: acknowledged messages are not kept, whatever `retain_acked_messages` says
-- exactly-once delivery and subscription expiry are stored and shown, and otherwise without effect
+- a delivery attempt is counted exactly, not at best effort; leases that end because an earlier message of the key came
+  back are none
+- with ordering, what was acknowledged does not come back when an earlier message does
+- a seek ends all leases of its subscription
 - push starts at full speed: a subscription has at most `push.MAX_IN_FLIGHT` requests open
-Not covered: snapshots, schemas, IAM, message transforms, BigQuery, Cloud Storage and Bigtable subscriptions.
+- a retry policy takes the place of push backoff, and is not in addition to it
+- whether the revisions of a schema are compatible is not checked
+- IAM policies are kept and shown, and refuse nobody
+Refused as UNIMPLEMENTED: message transforms; BigQuery, Cloud Storage and Bigtable subscriptions; ingestion into topics.
+Kept without effect: message storage policies, encryption keys, tags.
 """

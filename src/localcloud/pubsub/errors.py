@@ -5,6 +5,11 @@ https://cloud.google.com/pubsub/docs/reference/error-codes
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+DOMAIN = "pubsub.googleapis.com"
+ERROR_INFO = "type.googleapis.com/google.rpc.ErrorInfo"
 _SHOWN = 80
 
 
@@ -13,10 +18,16 @@ class PubSubError(Exception):
 
     status = "INTERNAL"
     http_status = 500
+    reason = ""  # of the ErrorInfo that goes with it; "": none does
+    metadata: Mapping[str, str] = MappingProxyType({})
 
     def body(self) -> dict[str, dict[str, object]]:
         """The error as JSON over REST: https://cloud.google.com/apis/design/errors#http_mapping"""
-        return {"error": {"code": self.http_status, "message": str(self), "status": self.status}}
+        error: dict[str, object] = {"code": self.http_status, "message": str(self), "status": self.status}
+        if self.reason:
+            info = {"@type": ERROR_INFO, "reason": self.reason, "domain": DOMAIN, "metadata": dict(self.metadata)}
+            error["details"] = [info]
+        return {"error": error}
 
 
 class InvalidArgument(PubSubError):
@@ -33,17 +44,55 @@ class FailedPrecondition(PubSubError):
     http_status = 400
 
 
+class InvalidAckIds(InvalidArgument):
+    """Of an exactly-once subscription: these ack ids acknowledge or extend nothing (any more).
+
+    The others of the request had their effect. Clients read the ErrorInfo, id by id.
+    https://cloud.google.com/pubsub/docs/exactly-once-delivery#handle_failures
+    """
+
+    reason = "EXACTLY_ONCE_ACKID_FAILURE"
+
+    def __init__(self, ack_ids: Iterable[str]) -> None:
+        super().__init__(
+            "Some acknowledgement ids in the request were invalid. This could be because the acknowledgement ids"
+            " have expired or the acknowledgement ids were malformed."
+        )
+        self.metadata = dict.fromkeys(ack_ids, "PERMANENT_FAILURE_INVALID_ACK_ID")
+
+
+class ResourceExhausted(PubSubError):
+    """A project has as many of these resources as it may have."""
+
+    status = "RESOURCE_EXHAUSTED"
+    http_status = 429
+
+
+class Unimplemented(PubSubError):
+    """The service can do this, this emulator cannot."""
+
+    status = "UNIMPLEMENTED"
+    http_status = 501
+
+
 class NotFound(PubSubError):
-    """There is no such topic or subscription."""
+    """There is no such resource."""
 
     status = "NOT_FOUND"
     http_status = 404
 
 
 class AlreadyExists(PubSubError):
-    """The topic or subscription exists."""
+    """The resource exists."""
 
     status = "ALREADY_EXISTS"
+    http_status = 409
+
+
+class Aborted(PubSubError):
+    """Somebody else was faster: read again, then try again."""
+
+    status = "ABORTED"
     http_status = 409
 
 

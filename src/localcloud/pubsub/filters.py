@@ -6,18 +6,19 @@
     NOT x, -x, x AND y, x OR y, (x)      AND and OR do not mix without parentheses
 
 A key that is more than letters, digits, hyphens and underscores stands in quotes: `attributes."iana.org/language"`.
+A filter is parsed to a tree; `str` of a tree is a text that parses to the same tree.
 https://cloud.google.com/pubsub/docs/subscription-message-filter
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from localcloud.pubsub.errors import InvalidArgument, shown
 
 MAX_BYTES = 256
-Filter = Callable[[Mapping[str, str]], bool]
 
 _TOKEN = re.compile(
     r'\s*(?:(?P<word>[A-Za-z0-9_][A-Za-z0-9_-]*)|(?P<string>"(?:[^"\\]|\\.)*")|(?P<sign>!=|[-=:.,()]))', re.S
@@ -25,10 +26,124 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[0-7]{1,3}|.)", re.S)
 _SIMPLE_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 _MAX_CODE_POINT = 0x10FFFF
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+
+
+class Filter:
+    """A condition on a message's attributes."""
+
+    def matches(self, attributes: Mapping[str, str]) -> bool:
+        """Does it let a message with these attributes through?"""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Everything(Filter):
+    """No filter: all messages pass."""
+
+    def matches(self, attributes: Mapping[str, str]) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Has(Filter):
+    """The key is there."""
+
+    key: str
+
+    def matches(self, attributes: Mapping[str, str]) -> bool:
+        return self.key in attributes
+
+    def __str__(self) -> str:
+        return f"attributes:{_key(self.key)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Equals(Filter):
+    """The key has this value."""
+
+    key: str
+    value: str
+
+    def matches(self, attributes: Mapping[str, str]) -> bool:
+        return attributes.get(self.key) == self.value
+
+    def __str__(self) -> str:
+        return f"attributes.{_key(self.key)} = {_quoted(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Differs(Filter):
+    """The key has another value, or is not there."""
+
+    key: str
+    value: str
+
+    def matches(self, attributes: Mapping[str, str]) -> bool:
+        return attributes.get(self.key) != self.value
+
+    def __str__(self) -> str:
+        return f"attributes.{_key(self.key)} != {_quoted(self.value)}"
+
+
+@dataclass(frozen=True, slots=True)
+class HasPrefix(Filter):
+    """The key is there, and its value begins like this."""
+
+    key: str
+    prefix: str
+
+    def matches(self, attributes: Mapping[str, str]) -> bool:
+        return self.key in attributes and attributes[self.key].startswith(self.prefix)
+
+    def __str__(self) -> str:
+        return f"hasPrefix(attributes.{_key(self.key)}, {_quoted(self.prefix)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Not(Filter):
+    """The other way round."""
+
+    term: Filter
+
+    def matches(self, attributes: Mapping[str, str]) -> bool:
+        return not self.term.matches(attributes)
+
+    def __str__(self) -> str:
+        return f"NOT {_term(self.term)}"
+
+
+@dataclass(frozen=True, slots=True)
+class And(Filter):
+    """All of at least two."""
+
+    terms: tuple[Filter, ...]
+
+    def matches(self, attributes: Mapping[str, str]) -> bool:
+        return all(term.matches(attributes) for term in self.terms)
+
+    def __str__(self) -> str:
+        return " AND ".join(map(_term, self.terms))
+
+
+@dataclass(frozen=True, slots=True)
+class Or(Filter):
+    """Any of at least two."""
+
+    terms: tuple[Filter, ...]
+
+    def matches(self, attributes: Mapping[str, str]) -> bool:
+        return any(term.matches(attributes) for term in self.terms)
+
+    def __str__(self) -> str:
+        return " OR ".join(map(_term, self.terms))
 
 
 def parse(text: str) -> Filter:
-    """The filter as a function of a message's attributes; an empty text lets everything through.
+    """The filter that a text means; an empty text lets everything through.
 
     Raises:
         InvalidArgument: with the position and what was expected there.
@@ -37,7 +152,7 @@ def parse(text: str) -> Filter:
     if size > MAX_BYTES:
         raise InvalidArgument(f"filter is {size} bytes long; at most {MAX_BYTES} are allowed")
     if not text.strip():
-        return lambda _: True
+        return Everything()
     return _Parser(text).whole()
 
 
@@ -65,13 +180,11 @@ class _Parser:
             terms.append(self._term())
         if self._peek() in ("AND", "OR"):
             raise self._expected(f"parentheses: AND and OR do not mix; after {operator} another {operator}")
-        combine = all if operator == "AND" else any
-        return lambda attributes: combine(term(attributes) for term in terms)
+        return And(tuple(terms)) if operator == "AND" else Or(tuple(terms))
 
     def _term(self) -> Filter:
         if self._take("NOT") or self._take("-"):
-            negated = self._term()
-            return lambda attributes: not negated(attributes)
+            return Not(self._term())
         if self._take("("):
             inner = self._expression()
             self._need(")")
@@ -90,20 +203,17 @@ class _Parser:
         self._need(",")
         prefix = self._string()
         self._need(")")
-        return lambda attributes: key in attributes and attributes[key].startswith(prefix)
+        return HasPrefix(key, prefix)
 
     def _comparison(self) -> Filter:
         if self._take(":"):
-            present = self._key()
-            return lambda attributes: present in attributes
+            return Has(self._key())
         self._need(".")
         key = self._key()
         if self._take("="):
-            wanted = self._string()
-            return lambda attributes: attributes.get(key) == wanted
+            return Equals(key, self._string())
         if self._take("!="):
-            unwanted = self._string()
-            return lambda attributes: attributes.get(key) != unwanted
+            return Differs(key, self._string())
         raise self._expected("= or !=")
 
     def _key(self) -> str:
@@ -168,3 +278,16 @@ def _unescaped(match: re.Match[str]) -> str:
     if number > _MAX_CODE_POINT:
         raise InvalidArgument(f"filter: {shown(match[0])} is no Unicode character")
     return chr(number)
+
+
+def _term(term: Filter) -> str:
+    return f"({term})" if isinstance(term, And | Or) else str(term)
+
+
+def _key(key: str) -> str:
+    return key if _PLAIN_KEY.fullmatch(key) else _quoted(key)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -15,12 +15,17 @@ from typing import Any
 
 import aiohttp
 
+from localcloud.clock import Timer
 from localcloud.context import Context
 from localcloud.pubsub.errors import shown
+from localcloud.pubsub.queue import EARLY_S
 from localcloud.pubsub.subscription import Delivery, Subscription
 
 ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
 MAX_IN_FLIGHT = 100  # requests of one subscription; the service begins lower and goes beyond
+# https://cloud.google.com/pubsub/docs/push#push_backoff
+BACKOFF_S = (0.1, 60.0)
+_MOST_PAUSES = 11  # the longest is reached; as many successes make the next one the shortest
 CONNECT_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
@@ -53,13 +58,14 @@ def message_json(message: Any) -> dict[str, object]:
     """A PubsubMessage as push requests carry it: both spellings of id and time."""
     published = message.publish_time.ToJsonString()
     fields: dict[str, object] = {
-        "attributes": dict(message.attributes),
         "data": base64.b64encode(message.data).decode(),
         "messageId": message.message_id,
         "message_id": message.message_id,
         "publishTime": published,
         "publish_time": published,
     }
+    if message.attributes:
+        fields["attributes"] = dict(message.attributes)
     if message.ordering_key:
         fields["orderingKey"] = message.ordering_key
     return fields
@@ -89,18 +95,29 @@ def _fits_header(text: str) -> bool:
 
 
 class Pusher:
-    """Pushes the messages of one subscription, at most MAX_IN_FLIGHT at a time, each as long as its lease lasts."""
+    """Pushes the messages of one subscription, at most MAX_IN_FLIGHT at a time, each as long as its lease lasts.
+
+    Without a retry policy a message that is refused holds up the others: pushing stops for a while, the longer the more
+    often that happens.
+    """
 
     def __init__(
         self, context: Context, subscription: Subscription, session: aiohttp.ClientSession, encoder: Encoder
     ) -> None:
+        self.pauses = 0  # one after another; a success takes one back
         self._context = context
         self._subscription = subscription
         self._session = session
         self._encode = encoder
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pause: Timer | None = None
         self._pumping = False
         self._stopped = False
+
+    @property
+    def paused_until(self) -> float | None:
+        """When pushing goes on, in seconds since the epoch; None: now."""
+        return self._pause.when if self._pause is not None and self._pause.is_pending else None
 
     def start(self) -> None:
         """Push what there is and what comes."""
@@ -111,6 +128,8 @@ class Pusher:
         """Break off the requests that are open; their messages are delivered again."""
         self._stopped = True
         self._subscription.listeners.discard(self._pump)
+        if self._pause is not None:
+            self._pause.cancel()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -118,12 +137,12 @@ class Pusher:
 
     def _pump(self) -> None:
         # A message given up within `take` notifies its listeners; a request broken off by `stop` makes room.
-        if self._pumping or self._stopped:
+        if self._pumping or self._stopped or self.paused_until is not None:
             return
         self._pumping = True
         try:
             while len(self._tasks) < MAX_IN_FLIGHT and not self._subscription.closed:
-                leased = _Lease()
+                leased = _Lease(self._back_off)
                 deliveries = self._subscription.take(1, on_end=leased.ended)
                 if not deliveries:
                     return
@@ -139,16 +158,28 @@ class Pusher:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("%s: a push failed unexpectedly", self._subscription.name, exc_info=error)
-        if self._subscription.queue.leased < len(self._subscription.queue):
+        if self._subscription.queue.leased < len(self._subscription.backlog):
             self._pump()
 
     async def _push(self, delivery: Delivery) -> None:
         answer = await self._answer(self._encode(self._subscription.resource, delivery))
         if answer in ACKNOWLEDGING and not delivery.response_lost:
+            self.pauses = max(0, self.pauses - 1)
             self._subscription.acknowledge([delivery.ack_id])
             return
         log.warning("%s: message %s was answered %s", self._subscription.name, delivery.message.message_id, answer)
+        self._back_off()
         self._subscription.extend([delivery.ack_id], 0)
+
+    def _back_off(self) -> None:
+        """A message was refused, or not answered in time."""
+        # What was on its way when pushing stopped says nothing new.
+        if self._stopped or self.paused_until is not None or self._subscription.resource.HasField("retry_policy"):
+            return
+        shortest, longest = BACKOFF_S
+        wait_s = min(longest, shortest * 2.0 ** min(self.pauses, 64))
+        self.pauses = min(self.pauses + 1, _MOST_PAUSES)
+        self._pause = self._context.clock.call_later(wait_s - EARLY_S, self._pump)
 
     async def _answer(self, request: PushRequest) -> int | str:
         """The status code, or why there is none."""
@@ -184,11 +215,13 @@ class Pusher:
 class _Lease:
     """The requests that one lease pays for; they end with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ran_out: Callable[[], None]) -> None:
         self.tasks: list[asyncio.Task[None]] = []
+        self._ran_out = ran_out
 
     def ended(self, ran_out: bool) -> None:
         if ran_out:
+            self._ran_out()
             for task in self.tasks:
                 task.cancel()
 

@@ -26,7 +26,7 @@ class State(Enum):
     READY = "ready"
     LEASED = "leased"
     DELAYED = "delayed"  # until its backoff is over
-    BLOCKED = "blocked"  # behind another message of its ordering key
+    BLOCKED = "blocked"  # behind other messages of its ordering key
 
 
 @dataclass(slots=True, eq=False)
@@ -44,15 +44,36 @@ class Entry:
     on_end: Callable[[bool], None] | None = None  # told when the lease ends; True: it ran out
 
 
-class Queue:
-    """The backlog of one subscription."""
+class _Chain:
+    """The messages of one ordering key: first those that are leased, then one that may be next, then the blocked."""
+
+    __slots__ = ("ids", "out", "owner")
 
     def __init__(self) -> None:
+        self.ids: deque[int] = deque()  # in publish order
+        self.out = 0  # how many of the first are leased
+        self.owner: object = None  # who has them
+
+    def next_id(self) -> int | None:
+        return self.ids[self.out] if self.out < len(self.ids) else None
+
+
+class Queue:
+    """The messages of one subscription that may be delivered or are.
+
+    With ordering keys a message is leased only while all earlier ones of its key are, too, and by the same owner: two
+    subscribers at once could not keep an order. When one comes back, the later ones that are out come back with it.
+    """
+
+    def __init__(self, *, one_per_key: bool = False, serial: int = 0) -> None:
+        """`one_per_key`: a message waits until those before it are done with. Serials go on behind `serial`."""
+        self.one_per_key = one_per_key
+        self.serial = serial  # of the latest lease
         self._entries: OrderedDict[int, Entry] = OrderedDict()
         self._ready: list[int] = []
+        self._reserved: dict[object, list[int]] = {}  # ready for the owner of earlier messages of the key only
         self._timers: list[tuple[float, int]] = []
-        self._chains: dict[str, deque[int]] = {}  # by ordering key, in publish order; only the head moves
-        self._serial = 0
+        self._chains: dict[str, _Chain] = {}
         self._leased = 0
 
     def __len__(self) -> int:
@@ -76,50 +97,67 @@ class Queue:
         return self._entries.get(id_)
 
     def add(self, entry: Entry) -> None:
-        """Take in a message; one that is already there is ignored."""
+        """Take in a message, published after all that are in; one that is already there is ignored."""
         if entry.id in self._entries:
             return
         self._entries[entry.id] = entry
         if entry.key:
-            chain = self._chains.setdefault(entry.key, deque())
-            chain.append(entry.id)
-            if len(chain) > 1:
-                entry.state = State.BLOCKED
-                return
-        self._make_ready(entry)
+            entry.state = State.BLOCKED
+            self._chains.setdefault(entry.key, _Chain()).ids.append(entry.id)
+            self._unblock(entry.key)
+        else:
+            self._make_ready(entry)
 
-    def lease(self, now: float, seconds: float, max_size: float = float("inf")) -> Entry | None:
-        """Lease the oldest message that is ready, unless it is larger than `max_size`."""
-        while self._ready:
-            entry = self._entries.get(self._ready[0])
-            if entry is None or entry.state is not State.READY:
-                heapq.heappop(self._ready)
-                continue
-            if entry.size > max_size:
-                return None
-            heapq.heappop(self._ready)
-            self._serial += 1
-            self._leased += 1
-            entry.serial = self._serial
-            entry.state = State.LEASED
-            entry.attempts += 1
-            self._set_due(entry, now + seconds)
-            return entry
-        return None
+    def peek(self, owner: object = None) -> Entry | None:
+        """The oldest message that `owner` may lease."""
+        first = self._top(self._ready, None)
+        mine = self._reserved.get(owner)
+        if mine:
+            second = self._top(mine, owner)
+            if second is not None and (first is None or second.id < first.id):
+                return second
+        return first
+
+    def lease(self, now: float, seconds: float, max_size: float = float("inf"), owner: object = None) -> Entry | None:
+        """Lease the oldest message that is ready for `owner`, unless it is larger than `max_size`."""
+        entry = self.peek(owner)
+        if entry is None or entry.size > max_size:
+            return None
+        self.serial += 1
+        self._leased += 1
+        entry.serial = self.serial
+        entry.state = State.LEASED
+        entry.attempts += 1
+        self._set_due(entry, now + seconds)
+        if entry.key:
+            chain = self._chains[entry.key]
+            chain.out += 1
+            chain.owner = owner
+            self._unblock(entry.key)
+        return entry
+
+    def forget(self, owner: object) -> None:
+        """An owner leases no more; what it has out stays leased until it is done with or its time is over."""
+        self._reserved.pop(owner, None)
 
     def extend(self, entry: Entry, now: float, seconds: float) -> None:
         """Let a lease end `seconds` from now; one that is over stays over."""
         if entry.state is State.LEASED:
             self._set_due(entry, now + seconds)
 
-    def release(self, entry: Entry, now: float, delay: float, *, expired: bool = False) -> None:
-        """End a lease without acknowledgement: the message is ready again after `delay` seconds."""
+    def release(self, entry: Entry, now: float, delay: float, *, expired: bool = False) -> list[Entry]:
+        """End a lease without acknowledgement: the message is ready again after `delay` seconds.
+
+        Leases of later messages of its key end with it, and do not count as attempts; these messages are returned.
+        """
         self._end_lease(entry, expired)
+        taken_back = self._step_back(entry) if entry.key else []
         if delay > 0:
             entry.state = State.DELAYED
             self._set_due(entry, now + delay)
         else:
             self._make_ready(entry)
+        return taken_back
 
     def remove(self, entry: Entry, *, expired: bool = False) -> None:
         """The message is done with."""
@@ -130,8 +168,16 @@ class Queue:
         if entry.key:
             self._unchain(entry)
 
+    def end_all(self) -> None:
+        """Every lease ends as if its time were over; for a queue that is thrown away."""
+        for entry in self.entries():
+            self._end_lease(entry, True)
+
     def tick(self, now: float) -> list[Entry]:
-        """End backoffs that are over; the leases that ran out, which the caller releases or removes."""
+        """End backoffs that are over; the leases that ran out, latest message first, which the caller ends.
+
+        In that order each message of a key comes back for its own lease, not for that of an earlier one.
+        """
         expired = []
         while self._timers and self._timers[0][0] <= now + _ROUNDING_S:
             due, id_ = heapq.heappop(self._timers)
@@ -143,7 +189,7 @@ class Queue:
                 self._make_ready(entry)
             else:
                 expired.append(entry)
-        return expired
+        return sorted(expired, key=lambda entry: -entry.id)
 
     def next_due(self) -> float | None:
         """When `tick` has something to do next."""
@@ -159,10 +205,52 @@ class Queue:
         """The unacknowledged message published first."""
         return next(iter(self._entries.values()), None)
 
+    def _top(self, heap: list[int], owner: object) -> Entry | None:
+        """The first of a heap that is ready for that owner (None: for any); what no longer belongs there is dropped."""
+        while heap:
+            entry = self._entries.get(heap[0])
+            if entry is not None and entry.state is State.READY and self._owner_before(entry) is owner:
+                return entry
+            heapq.heappop(heap)
+        return None
+
+    def _owner_before(self, entry: Entry) -> object:
+        """Who has the earlier messages of its key; None: nobody."""
+        chain = self._chains[entry.key] if entry.key else None
+        return chain.owner if chain is not None and chain.out else None
+
     def _make_ready(self, entry: Entry) -> None:
         entry.state = State.READY
         entry.due = None
-        heapq.heappush(self._ready, entry.id)
+        owner = self._owner_before(entry)
+        heapq.heappush(self._ready if owner is None else self._reserved.setdefault(owner, []), entry.id)
+
+    def _unblock(self, key: str) -> None:
+        """Let the next message of a key be leased, if it may be."""
+        chain = self._chains[key]
+        id_ = chain.next_id()
+        if id_ is None or (self.one_per_key and chain.out):
+            return
+        entry = self._entries[id_]
+        # One that is ready moves when the earlier messages are done with: from their owner to everybody.
+        if entry.state is State.BLOCKED or (entry.state is State.READY and not chain.out):
+            self._make_ready(entry)
+
+    def _step_back(self, entry: Entry) -> list[Entry]:
+        """Block what comes after a message of its key."""
+        chain = self._chains[entry.key]
+        at = chain.ids.index(entry.id)
+        taken_back = []
+        for id_ in islice(chain.ids, at + 1, chain.out + 1):
+            later = self._entries[id_]
+            if later.state is State.LEASED:
+                self._end_lease(later, True)
+                later.attempts -= 1
+                taken_back.append(later)
+            later.state = State.BLOCKED
+            later.due = None
+        chain.out = min(chain.out, at)
+        return taken_back
 
     def _end_lease(self, entry: Entry, expired: bool) -> None:
         if entry.state is State.LEASED:
@@ -181,9 +269,11 @@ class Queue:
 
     def _unchain(self, entry: Entry) -> None:
         chain = self._chains[entry.key]
-        was_head = chain[0] == entry.id
-        chain.remove(entry.id)
-        if not chain:
+        at = chain.ids.index(entry.id)
+        del chain.ids[at]
+        if at < chain.out:
+            chain.out -= 1
+        if chain.ids:
+            self._unblock(entry.key)
+        else:
             del self._chains[entry.key]
-        elif was_head:
-            self._make_ready(self._entries[chain[0]])

@@ -1,18 +1,19 @@
-"""Which topics and subscriptions are there, and where does a published message go?"""
+"""Which subscriptions are there, and where does a published message go?"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import aiohttp
-
 from localcloud.context import Context
-from localcloud.pubsub import push, resources
+from localcloud.pubsub import checks
 from localcloud.pubsub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, shown
-from localcloud.pubsub.push import Encoder, Pusher
+from localcloud.pubsub.iam import Policies
+from localcloud.pubsub.masks import merged
+from localcloud.pubsub.push import Encoder
+from localcloud.pubsub.pushers import Pushers
 from localcloud.pubsub.queue import Entry
 from localcloud.pubsub.resources import (
     DELETED_TOPIC,
@@ -24,12 +25,24 @@ from localcloud.pubsub.resources import (
     full_name,
     short_name,
 )
-from localcloud.pubsub.subscription import Subscription
+from localcloud.pubsub.retained import Row
+from localcloud.pubsub.schemas import Schemas
+from localcloud.pubsub.snapshots import Snapshots
+from localcloud.pubsub.subscription import Subscription, Surroundings
+from localcloud.pubsub.topics import Topics
 
-TOPICS, SUBSCRIPTIONS, COUNTERS = "pubsub.topics", "pubsub.subscriptions", "pubsub.counters"
-LAST_MESSAGE = "last-message"
+SUBSCRIPTIONS, COUNTERS = "pubsub.subscriptions", "pubsub.counters"
+LAST_MESSAGE, STARTS = "last-message", "starts"
 FAULT_POINT = "pubsub.messages.deliver"
-_FIXED_FIELDS = ("name", "topic", "filter", "enable_message_ordering", "detached")
+_SERIALS_PER_START = 2**40  # more leases than a process can make
+_SETTLED_FIELDS = ("name", "topic", "filter", "enable_message_ordering", "detached")
+_FIXED_FIELDS = (
+    *_SETTLED_FIELDS,
+    "state",
+    "topic_message_retention_duration",
+    "analytics_hub_subscription_info",
+    "tags",
+)
 _DEAD_LETTER_ATTRIBUTE = "CloudPubSubDeadLetterSource"
 
 log = logging.getLogger(__name__)
@@ -44,26 +57,28 @@ class PubSub:
     def __init__(self, context: Context) -> None:
         """Load what the store holds; nothing is delivered before `start`."""
         self.context = context
-        self._topics: dict[str, Any] = {
-            name: TopicResource.FromString(row) for name, row in context.store.items(TOPICS)
-        }
-        self._encoders: dict[str, tuple[Encoder, tuple[str, str]]] = {}
+        self.snapshots = Snapshots(context)
+        self.schemas = Schemas(context)
+        self.policies = Policies(context)
+        self._topics = Topics(context)
+        self.pushers = Pushers(context)
+        self._fault_points: dict[str, tuple[str, str]] = {}
         self._by_topic: dict[str, dict[str, Subscription]] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._relays: dict[str, str] = {}  # topic -> the one subscription that gets what is published here
-        self._pushers: dict[str, Pusher] = {}
         self._arrivals: list[tuple[Subscription, int]] = []
         self._last_message = int(context.store.get(COUNTERS, LAST_MESSAGE) or 0)
-        self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: set[asyncio.Task[None]] = set()
+        starts = int(context.store.get(COUNTERS, STARTS) or 0) + 1
+        context.store.put(COUNTERS, STARTS, str(starts).encode())
+        self._surroundings = Surroundings(self._dead_letter, self._expired, starts * _SERIALS_PER_START)
         for _, row in context.store.items(SUBSCRIPTIONS):
             self._open(SubscriptionResource.FromString(row))
 
     async def start(self) -> None:
         """Begin to deliver, also what an earlier process left."""
         self._loop = asyncio.get_running_loop()
-        self._session = push.new_session()
+        self.pushers.open()
         self._admit()
         for subscription in tuple(self._subscriptions.values()):
             self._run(subscription)
@@ -73,11 +88,7 @@ class PubSub:
         self._loop = None
         for subscription in self._subscriptions.values():
             subscription.stop()
-        await asyncio.gather(*(pusher.stop() for pusher in self._pushers.values()), *self._stopping)
-        self._pushers.clear()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self.pushers.close()
 
     # Topics
 
@@ -89,44 +100,52 @@ class PubSub:
         return name
 
     def insert_topic(self, resource: Any) -> Any:
-        """Create a topic. Raises InvalidArgument, AlreadyExists."""
-        resources.check_topic(resource)
-        if resource.name in self._topics:
-            raise AlreadyExists(f"topic {shown(resource.name)} exists")
-        return self._save_topic(resource)
+        """Create a topic. Raises InvalidArgument, AlreadyExists, NotFound, ResourceExhausted, Unimplemented."""
+        self._check_schema(resource)
+        return self._topics.create(resource)
 
     def topic(self, name: str) -> Any:
         """A topic's resource by full name. Raises NotFound."""
-        try:
-            return self._topics[name]
-        except KeyError:
-            raise NotFound(f"there is no topic {shown(name)}") from None
+        return self._topics.get(name)
 
     def topics(self, project: str) -> list[Any]:
         """All topics of `projects/<id>` by name."""
-        return _below(project, self._topics)
+        return self._topics.below(project)
 
     def update_topic(self, resource: Any, paths: Sequence[str]) -> Any:
-        """Change the fields named by an update mask. Raises NotFound, InvalidArgument."""
-        changed = _merged(TopicResource, self.topic(resource.name), resource, paths, fixed=("name",))
-        resources.check_topic(changed)
-        return self._save_topic(changed)
+        """Change the fields named by an update mask. Raises NotFound, InvalidArgument, Unimplemented."""
+        changed = self._topics.changed(resource, paths)
+        self._check_schema(changed)
+        with self.context.store.transaction():
+            self._topics.replace(changed)
+            for subscription in self._by_topic.get(changed.name, {}).values():
+                self._complete(subscription.resource)
+                self._replace(subscription, subscription.resource)
+        return changed
 
     def delete_topic(self, name: str) -> None:
-        """Remove a topic; its subscriptions keep their backlog and belong to `_deleted-topic_`."""
-        self.topic(name)
+        """Remove a topic; its subscriptions and snapshots keep their messages and belong to `_deleted-topic_`."""
         with self.context.store.transaction():
-            self.context.store.delete(TOPICS, name)
+            self._topics.delete(name)
+            self.policies.delete(name)
+            self.snapshots.topic_deleted(name)
             for subscription in self._by_topic.pop(name, {}).values():
                 subscription.resource.topic = DELETED_TOPIC
+                self._complete(subscription.resource)
+                subscription.reconfigure(subscription.resource)
                 self._save(subscription)
-            del self._topics[name]
-        self.context.activity.emit("pubsub", short_name(name), "topic deleted")
 
     def subscriptions_of(self, topic: str) -> list[str]:
         """The names of a topic's subscriptions. Raises NotFound."""
         self.topic(topic)
         return sorted(self._by_topic.get(topic, {}))
+
+    def delete_schema(self, name: str) -> None:
+        """Remove a schema; the topics that used it take no more messages. Raises NotFound."""
+        with self.context.store.transaction():
+            self.schemas.delete(name)
+            self.policies.delete(name)
+            self._topics.schema_deleted(name)
 
     def publish(self, topic: str, messages: Sequence[PublishedMessage]) -> list[str]:
         """Store the messages for every subscription whose filter they match; their ids.
@@ -136,8 +155,10 @@ class PubSub:
             InvalidArgument: a limit is broken.
         """
         name = full_name(self.context.project, "topics", topic)
-        self.topic(name)
-        resources.check_messages(messages)
+        settings = self.topic(name).schema_settings
+        checks.check_messages(messages)
+        if settings.schema:
+            messages = self.schemas.checked(settings, messages)
         return self._publish(name, messages)
 
     def relay(self, topic: str, subscription: str) -> None:
@@ -154,38 +175,32 @@ class PubSub:
     def _publish(self, name: str, messages: Sequence[PublishedMessage]) -> list[str]:
         subscriptions = self._by_topic.get(name, {})
         relay = self._relays.get(name)
-        ids = self._accept(subscriptions.values() if relay is None else [subscriptions[relay]], messages)
+        targets = subscriptions.values() if relay is None else [subscriptions[relay]]
+        with self.context.store.transaction():
+            rows = self._accept(targets, messages)
+            for row in rows:
+                self._topics.keep(name, row)
+                self.snapshots.hold(name, row)
+        ids = [str(row.id) for row in rows]
         self.context.activity.emit("pubsub", short_name(name), "published", "messages: %d", len(ids), ref=ids[-1])
         return ids
 
-    def _accept(self, subscriptions: Iterable[Subscription], messages: Sequence[PublishedMessage]) -> list[str]:
+    def _accept(self, subscriptions: Iterable[Subscription], messages: Sequence[PublishedMessage]) -> list[Row]:
         published_us = int(self.context.clock.time() * 1e6)
-        ids = []
+        rows = []
         with self.context.store.transaction():
             for message in messages:
                 self._last_message += 1
-                ids.append(str(self._last_message))
-                self._fan_out(subscriptions, message, self._last_message, published_us)
-            self.context.store.put(COUNTERS, LAST_MESSAGE, ids[-1].encode())
+                rows.append(_row(self._last_message, message, published_us))
+                for subscription in subscriptions:
+                    if subscription.filter.matches(message.attributes):
+                        subscription.backlog.put(rows[-1])
+                        self._arrivals.append((subscription, rows[-1].id))
+            self.context.store.put(COUNTERS, LAST_MESSAGE, str(self._last_message).encode())
         if self._loop is not None and self._arrivals:
             # Not before the transaction that this may be part of has ended.
             self._loop.call_soon(self._admit)
-        return ids
-
-    def _fan_out(
-        self, subscriptions: Iterable[Subscription], message: PublishedMessage, id_: int, published_us: int
-    ) -> None:
-        resource = MessageResource(
-            data=message.data,
-            attributes=message.attributes,
-            message_id=message.message_id or str(id_),
-            ordering_key=message.ordering_key,
-        )
-        resource.publish_time.FromMicroseconds(published_us)
-        for subscription in subscriptions:
-            if subscription.matches(message.attributes):
-                subscription.store(id_, resource)
-                self._arrivals.append((subscription, id_))
+        return rows
 
     def _admit(self) -> None:
         if not self._arrivals:
@@ -194,7 +209,7 @@ class PubSub:
         reached = {}
         with self.context.store.transaction():  # reads are cheaper together
             for subscription, id_ in arrivals:
-                if not subscription.closed and subscription.admit(id_):
+                if not subscription.closed and subscription.backlog.admit(id_):
                     reached[subscription.name] = subscription
         for subscription in reached.values():
             subscription.notify()
@@ -212,13 +227,12 @@ class PubSub:
             InvalidArgument: naming the field.
         """
         wanted = spec.resource(self.context.project)
-        resources.complete_subscription(wanted)
-        self.topic(wanted.topic)
-        self._check_dead_letter(wanted)
+        self._complete(wanted)
+        self._check_topics(wanted)
         existing = self._subscriptions.get(wanted.name)
         if existing is None:
             self.insert_subscription(wanted)
-        elif any(getattr(existing.resource, name) != getattr(wanted, name) for name in _FIXED_FIELDS):
+        elif any(getattr(existing.resource, name) != getattr(wanted, name) for name in _SETTLED_FIELDS):
             log.warning("%s is replaced: topic, filter or ordering changed, or it was detached", wanted.name)
             with self.context.store.transaction():
                 self.delete_subscription(wanted.name)
@@ -228,12 +242,13 @@ class PubSub:
         return str(wanted.name)
 
     def insert_subscription(self, resource: Any) -> Any:
-        """Create a subscription. Raises InvalidArgument, AlreadyExists, NotFound."""
-        resources.complete_subscription(resource)
+        """Create a subscription. Raises InvalidArgument, AlreadyExists, NotFound, ResourceExhausted, Unimplemented."""
+        self._complete(resource)
         if resource.name in self._subscriptions:
-            raise AlreadyExists(f"subscription {shown(resource.name)} exists")
-        self.topic(resource.topic)
-        self._check_dead_letter(resource)
+            raise AlreadyExists(f"Resource already exists in the project (resource={short_name(resource.name)}).")
+        checks.check_room("subscriptions", resource.name, self._subscriptions)
+        self._check_topics(resource)
+        resource.detached = False
         self.context.store.put(SUBSCRIPTIONS, resource.name, resource.SerializeToString())
         self._run(self._open(resource))
         self.context.activity.emit("pubsub", short_name(resource.name), "subscription created")
@@ -244,18 +259,21 @@ class PubSub:
         try:
             return self._subscriptions[name]
         except KeyError:
-            raise NotFound(f"there is no subscription {shown(name)}") from None
+            raise NotFound(f"Resource not found (resource={short_name(name)}).") from None
 
     def subscriptions(self, project: str) -> list[Any]:
         """The resources of all subscriptions of `projects/<id>` by name."""
-        return _below(project, {name: each.resource for name, each in self._subscriptions.items()})
+        return [
+            self._subscriptions[name].resource for name in sorted(self._subscriptions) if name.startswith(f"{project}/")
+        ]
 
     def update_subscription(self, resource: Any, paths: Sequence[str]) -> Any:
-        """Change the fields named by an update mask. Raises NotFound, InvalidArgument."""
+        """Change the fields named by an update mask. Raises NotFound, InvalidArgument, Unimplemented."""
         subscription = self.subscription(resource.name)
-        changed = _merged(SubscriptionResource, subscription.resource, resource, paths, fixed=_FIXED_FIELDS)
-        resources.complete_subscription(changed)
+        changed = merged(subscription.resource, resource, paths, fixed=_FIXED_FIELDS)
+        self._complete(changed)
         self._check_dead_letter(changed)
+        subscription.touch()
         self._replace(subscription, changed)
         return changed
 
@@ -264,8 +282,9 @@ class PubSub:
         subscription = self.subscription(name)
         with self.context.store.transaction():
             self.context.store.delete(SUBSCRIPTIONS, name)
+            self.policies.delete(name)
             subscription.close()
-        self._stop_pusher(name)
+        self.pushers.stop(name)
         self._by_topic.get(subscription.resource.topic, {}).pop(name, None)
         del self._subscriptions[name]
         self.context.activity.emit("pubsub", short_name(name), "subscription deleted")
@@ -277,14 +296,62 @@ class PubSub:
             subscription.resource.detached = True
             self._save(subscription)
             subscription.close()
-        self._stop_pusher(name)
+        self.pushers.stop(name)
         self._by_topic.get(subscription.resource.topic, {}).pop(name, None)
 
     def pullable(self, name: str) -> Subscription:
         """A subscription to pull from. Raises NotFound; FailedPrecondition when it pushes or is detached."""
-        subscription = self.subscription(name)
+        subscription = self._attached(name)
         if subscription.is_push:
             raise FailedPrecondition(f"subscription {shown(name)} is a push subscription")
+        return subscription
+
+    def seek(self, name: str, moment: float) -> None:
+        """Acknowledge what was published before that moment (epoch seconds), and nothing published after it.
+
+        What was acknowledged comes back as far as the subscription or its topic kept it.
+
+        Raises:
+            NotFound; FailedPrecondition when it is detached.
+        """
+        subscription = self._attached(name)
+        subscription.seek(moment, self._topics.kept(subscription.resource.topic))
+
+    def create_snapshot(self, name: str, subscription: str, labels: dict[str, str]) -> Any:
+        """Hold what a subscription has to acknowledge; an empty name is chosen. Raises as `Snapshots.create`."""
+        source = self._attached(subscription)
+        self._admit()
+        name = name or f"{subscription.rpartition('/subscriptions/')[0]}/snapshots/snapshot-{self._last_message + 1}"
+        return self.snapshots.create(name, source, labels)
+
+    def seek_to_snapshot(self, name: str, snapshot: str) -> None:
+        """Acknowledge all but what a snapshot of the same topic holds.
+
+        Raises:
+            NotFound; FailedPrecondition when it is detached; InvalidArgument for a snapshot of another topic.
+        """
+        subscription = self._attached(name)
+        topic = self.snapshots.get(snapshot).topic
+        if topic != subscription.resource.topic:
+            raise InvalidArgument(f"snapshot {shown(snapshot)} is of {topic}, not of {subscription.resource.topic}")
+        self._admit()
+        subscription.seek_to(self.snapshots.rows(snapshot))
+
+    def check_exists(self, name: str) -> None:
+        """Raises NotFound for a name that is no topic, subscription, snapshot or schema."""
+        kind = name.split("/")[2] if name.count("/") == 3 else ""
+        find: dict[str, Callable[[str], object]] = {
+            "topics": self.topic,
+            "subscriptions": self.subscription,
+            "snapshots": self.snapshots.get,
+            "schemas": self.schemas.get,
+        }
+        if kind not in find:
+            raise InvalidArgument(f"resource is {shown(name)}; expected a topic, subscription, snapshot or schema")
+        find[kind](name)
+
+    def _attached(self, name: str) -> Subscription:
+        subscription = self.subscription(name)
         if subscription.closed:
             raise FailedPrecondition(f"subscription {shown(name)} is detached")
         return subscription
@@ -292,7 +359,8 @@ class PubSub:
     def set_encoder(self, subscription: str, encoder: Encoder, fault_point: tuple[str, str]) -> None:
         """Have a push subscription (it need not exist yet) send other requests and take its faults elsewhere."""
         name = full_name(self.context.project, "subscriptions", subscription)
-        self._encoders[name] = encoder, fault_point
+        self.pushers.set_encoder(name, encoder)
+        self._fault_points[name] = fault_point
         if name in self._subscriptions:
             self._subscriptions[name].fault_point = fault_point
 
@@ -301,19 +369,19 @@ class PubSub:
     def backlog(self, subscription: str) -> int:
         """How many messages are not acknowledged. Raises NotFound."""
         target = self.subscription(full_name(self.context.project, "subscriptions", subscription))
-        return len(target.queue) + sum(each is target for each, _ in self._arrivals)
+        return len(target.backlog) + sum(each is target for each, _ in self._arrivals)
 
     def is_idle(self) -> bool:
         """Is nothing on its way? Push subscriptions are empty and no pulled message is leased."""
         return not self._arrivals and not any(
-            len(each.queue) if each.is_push else each.queue.leased for each in self._subscriptions.values()
+            len(each.backlog) if each.is_push else each.queue.leased for each in self._subscriptions.values()
         )
 
     # How it is kept
 
     def _open(self, resource: Any) -> Subscription:
-        _, fault_point = self._encoders.get(resource.name, (None, (FAULT_POINT, short_name(resource.name))))
-        subscription = Subscription(self.context, resource, fault_point, self._dead_letter)
+        fault_point = self._fault_points.get(resource.name, (FAULT_POINT, short_name(resource.name)))
+        subscription = Subscription(self.context, resource, fault_point, self._surroundings)
         subscription.closed = resource.detached
         self._subscriptions[resource.name] = subscription
         if resource.topic != DELETED_TOPIC and not resource.detached:
@@ -322,14 +390,11 @@ class PubSub:
 
     def _run(self, subscription: Subscription) -> None:
         """Start delivering, if the whole is started."""
-        if self._loop is None or self._session is None or subscription.closed:
+        if self._loop is None or subscription.closed:
             return
         subscription.start()
         if subscription.is_push:
-            encoder, _ = self._encoders.get(subscription.name, (push.encode, None))
-            pusher = Pusher(self.context, subscription, self._session, encoder)
-            self._pushers[subscription.name] = pusher
-            pusher.start()
+            self.pushers.start(subscription)
 
     def _replace(self, subscription: Subscription, resource: Any) -> None:
         """Give a subscription other settings; pushes that are open are broken off when it is about them."""
@@ -337,29 +402,38 @@ class PubSub:
         subscription.reconfigure(resource)
         self._save(subscription)
         if pushes_differently:
-            self._stop_pusher(resource.name)
+            self.pushers.stop(resource.name)
             self._run(subscription)
         subscription.notify()
 
     def _save(self, subscription: Subscription) -> None:
         self.context.store.put(SUBSCRIPTIONS, subscription.name, subscription.resource.SerializeToString())
 
-    def _save_topic(self, resource: Any) -> Any:
-        self.context.store.put(TOPICS, resource.name, resource.SerializeToString())
-        self._topics[resource.name] = resource
-        self.context.activity.emit("pubsub", short_name(resource.name), "topic saved")
-        return resource
+    def _complete(self, resource: Any) -> None:
+        """Fill in the defaults of a subscription, and what its topic says. Raises InvalidArgument, Unimplemented."""
+        checks.complete_subscription(resource)
+        resource.ClearField("topic_message_retention_duration")
+        if resource.topic in self._topics:
+            topic = self.topic(resource.topic)
+            if topic.HasField("message_retention_duration"):
+                resource.topic_message_retention_duration.CopyFrom(topic.message_retention_duration)
 
-    def _stop_pusher(self, name: str) -> None:
-        pusher = self._pushers.pop(name, None)
-        if pusher is not None and self._loop is not None:
-            task = self._loop.create_task(pusher.stop())
-            self._stopping.add(task)
-            task.add_done_callback(self._stopping.discard)
+    def _check_topics(self, resource: Any) -> None:
+        self.topic(resource.topic)
+        self._check_dead_letter(resource)
 
     def _check_dead_letter(self, resource: Any) -> None:
         if resource.HasField("dead_letter_policy"):
             self.topic(resource.dead_letter_policy.dead_letter_topic)
+
+    def _check_schema(self, topic: Any) -> None:
+        settings = topic.schema_settings
+        if topic.HasField("schema_settings"):
+            for revision_id in ("", settings.first_revision_id, settings.last_revision_id):
+                self.schemas.get(f"{settings.schema}@{revision_id}")
+
+    def _expired(self, subscription: Subscription) -> None:
+        self.delete_subscription(subscription.name)
 
     def _dead_letter(self, subscription: Subscription, entry: Entry, message: Any) -> bool:
         topic = subscription.resource.dead_letter_policy.dead_letter_topic
@@ -379,33 +453,12 @@ class PubSub:
         return True
 
 
-def _below(project: str, named: Mapping[str, Any]) -> list[Any]:
-    return [named[name] for name in sorted(named) if name.startswith(f"{project}/")]
-
-
-def _merged(kind: Any, old: Any, new: Any, paths: Sequence[str], *, fixed: Sequence[str]) -> Any:
-    """`old` with the fields of the mask `paths` from `new`."""
-    if not paths:
-        raise InvalidArgument("update_mask is empty; expected the names of the fields to change")
-    changed = kind.FromString(old.SerializeToString())
-    for path in _roots(paths):
-        if path not in kind.DESCRIPTOR.fields_by_name or path in fixed:
-            raise InvalidArgument(f"update_mask names {shown(path)}, which cannot be changed")
-        changed.ClearField(path)
-        only = kind()
-        if path in _set_fields(new):
-            only.MergeFrom(new)
-            for other in _set_fields(only):
-                if other != path:
-                    only.ClearField(other)
-        changed.MergeFrom(only)
-    return changed
-
-
-def _roots(paths: Sequence[str]) -> Iterator[str]:
-    """`push_config.push_endpoint` changes the whole push_config, as in the service's own emulator."""
-    yield from dict.fromkeys(path.partition(".")[0] for path in paths)
-
-
-def _set_fields(message: Any) -> list[str]:
-    return [field.name for field, _ in message.ListFields()]
+def _row(id_: int, message: PublishedMessage, published_us: int) -> Row:
+    resource = MessageResource(
+        data=message.data,
+        attributes=message.attributes,
+        message_id=message.message_id or str(id_),
+        ordering_key=message.ordering_key,
+    )
+    resource.publish_time.FromMicroseconds(published_us)
+    return Row(id_, resource.SerializeToString(), published_us / 1e6, message.ordering_key)

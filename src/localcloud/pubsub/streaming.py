@@ -32,6 +32,7 @@ class Stream:
         self._messages = 0  # outstanding: leased through this stream
         self._bytes = 0
         self._changed = asyncio.Event()
+        self._confirmations: list[Any] = []  # responses that tell which ack ids were valid
 
     @property
     def closed(self) -> bool:
@@ -46,6 +47,7 @@ class Stream:
             yield
         finally:
             self._subscription.listeners.discard(self._changed.set)
+            self._subscription.queue.forget(self)
 
     async def changed(self, timeout_s: float) -> None:
         """Wait for a change, at most `timeout_s` seconds of real time."""
@@ -76,7 +78,7 @@ class Stream:
 
     def _take_one(self, max_bytes: float) -> list[Delivery]:
         share = _Share(self)
-        taken = self._subscription.take(1, lease_s=self._lease_s, max_bytes=max_bytes, on_end=share.ended)
+        taken = self._subscription.take(1, lease_s=self._lease_s, max_bytes=max_bytes, on_end=share.ended, owner=self)
         if taken:
             share.hold(taken[0].size)
         if taken and taken[0].response_lost:
@@ -100,9 +102,12 @@ class Stream:
                 while not self.closed and not reader.done():
                     self._changed.clear()
                     received = self.take(_PER_RESPONSE)
+                    confirmations, self._confirmations = self._confirmations, []
+                    for confirmation in confirmations:
+                        await write(confirmation)
                     if received:
-                        await write(_Response(received_messages=received))
-                    else:
+                        await write(self._response(received_messages=received))
+                    elif not confirmations:
                         await self._changed.wait()
             if reader.done():
                 reader.result()
@@ -114,14 +119,46 @@ class Stream:
             if request.stream_ack_deadline_seconds:
                 self._lease_s = _stream_deadline(request.stream_ack_deadline_seconds)
             self._modify(request.modify_deadline_ack_ids, request.modify_deadline_seconds)
-            if request.ack_ids:
-                self._subscription.acknowledge(request.ack_ids)
+            self._acknowledge(request.ack_ids)
+
+    def _acknowledge(self, ack_ids: Sequence[str]) -> None:
+        if not ack_ids:
+            return
+        invalid = self._subscription.acknowledge(ack_ids)
+        confirmation = _Response.AcknowledgeConfirmation(ack_ids=_without(ack_ids, invalid), invalid_ack_ids=invalid)
+        self._confirm(acknowledge_confirmation=confirmation)
 
     def _modify(self, ack_ids: Sequence[str], seconds: Sequence[int]) -> None:
         if len(ack_ids) != len(seconds):
             raise InvalidArgument("modify_deadline_ack_ids and modify_deadline_seconds differ in length")
+        if not ack_ids:
+            return
+        by_deadline: dict[int, list[str]] = {}
         for ack_id, deadline in zip(ack_ids, seconds, strict=True):
-            self._subscription.extend([ack_id], deadline)
+            if not 0 <= deadline <= ACK_DEADLINE_S[1]:
+                raise InvalidArgument(f"modify_deadline_seconds has {deadline}; expected 0 to {ACK_DEADLINE_S[1]}")
+            by_deadline.setdefault(deadline, []).append(ack_id)
+        invalid = [
+            ack_id for deadline, ids in by_deadline.items() for ack_id in self._subscription.extend(ids, deadline)
+        ]
+        confirmation = _Response.ModifyAckDeadlineConfirmation(
+            ack_ids=_without(ack_ids, invalid), invalid_ack_ids=invalid
+        )
+        self._confirm(modify_ack_deadline_confirmation=confirmation)
+
+    def _confirm(self, **confirmation: Any) -> None:
+        """Where delivery is exactly-once, the subscriber is told what became of its ack ids."""
+        if self._subscription.is_exactly_once:
+            self._confirmations.append(self._response(**confirmation))
+            self._changed.set()
+
+    def _response(self, **fields: Any) -> Any:
+        resource = self._subscription.resource
+        properties = _Response.SubscriptionProperties(
+            exactly_once_delivery_enabled=resource.enable_exactly_once_delivery,
+            message_ordering_enabled=resource.enable_message_ordering,
+        )
+        return _Response(subscription_properties=properties, **fields)
 
     def _outstanding(self, messages: int, size: int) -> None:
         was_full = self._messages >= self._max_messages or self._bytes >= self._max_bytes
@@ -146,6 +183,11 @@ class _Share:
         if self._size is not None:
             self._stream._outstanding(-1, -self._size)
             self._size = None
+
+
+def _without(ack_ids: Sequence[str], invalid: Sequence[str]) -> list[str]:
+    dropped = set(invalid)
+    return [ack_id for ack_id in ack_ids if ack_id not in dropped]
 
 
 def _stream_deadline(seconds: int) -> float:

@@ -1,12 +1,9 @@
-"""What happens to the messages of one subscription between publish and acknowledgement?
-
-Every unacknowledged message is a row (payload and all), so a restart goes on where the process died; the queue in
-memory only knows numbers, times and sizes.
-"""
+"""What happens to the messages of one subscription between publish and acknowledgement?"""
 
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,14 +14,15 @@ from localcloud.clock import Timer
 from localcloud.context import Context
 from localcloud.faults import Fault
 from localcloud.pubsub import filters
+from localcloud.pubsub.backlog import Backlog
 from localcloud.pubsub.queue import EARLY_S, Entry, Queue, State
-from localcloud.pubsub.resources import MessageResource, backoff_s, retention_s
+from localcloud.pubsub.resources import MessageResource, backoff_s, expires_after_s, retention_s
+from localcloud.pubsub.retained import Retained, Row
 
-MESSAGES, ATTEMPTS = "pubsub.messages", "pubsub.attempts"
-# Where a push subscription has no retry policy. https://cloud.google.com/pubsub/docs/push#push_backoff
-PUSH_BACKOFF_S = (0.1, 60.0)
-
+ACTIVITY = "pubsub.activity"
+_ACTIVITY_PRECISION_S = 60.0  # of what a restart knows about it; an expiration is at least a day
 _MAX_ACK_ID = 64  # ours are shorter
+_REMEMBERED_ACKS = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -40,36 +38,60 @@ class Delivery:
     response_lost: bool = False  # an injected fault: whatever the subscriber answers does not arrive
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a subscription asks of the whole."""
+
+    dead_letter: Callable[[Subscription, Entry, Any], bool]  # publish a PubsubMessage there; False: there is no there
+    expired: Callable[[Subscription], None]  # nobody used it for as long as its expiration policy says
+    first_serial: int  # ack ids are above those of earlier processes
+
+
 class Subscription:
-    """The backlog of one subscription: persisted, leased by the clock, dead-lettered."""
+    """The backlog of one subscription: persisted, leased by the clock, dead-lettered, replayed."""
 
     def __init__(
-        self,
-        context: Context,
-        resource: Any,
-        fault_point: tuple[str, str],
-        dead_letter: Callable[[Subscription, Entry, Any], bool],
+        self, context: Context, resource: Any, fault_point: tuple[str, str], surroundings: Surroundings
     ) -> None:
-        """`dead_letter(subscription, entry, message)` publishes to the dead-letter topic, or says it cannot."""
-        self.reconfigure(resource)
+        self._context = context
+        self._around = surroundings
+        self.name = str(resource.name)
         self.fault_point = fault_point
-        self.matches = filters.parse(resource.filter)
-        self.queue = Queue()
+        self.filter = filters.parse(resource.filter)
         self.closed = False
         self.listeners: set[Callable[[], None]] = set()  # told when there may be something to lease
-        self._context = context
-        self._dead_letter = dead_letter
+        self.backlog = Backlog(
+            context.store,
+            self.name,
+            ordered=resource.enable_message_ordering,
+            one_per_key=bool(resource.push_config.push_endpoint),
+            serial=surroundings.first_serial,
+        )
+        self._retained = Retained(context.store, self.name)
+        self._acknowledged: OrderedDict[str, None] = OrderedDict()  # of an exactly-once subscription, the latest
         self._running = False
         self._alarm: Timer | None = None
-        self._load()
+        kept = context.store.get(ACTIVITY, self.name)
+        self._active = self._saved_active = context.clock.time() if kept is None else float(kept)
+        self.reconfigure(resource)
+
+    @property
+    def queue(self) -> Queue:
+        """The messages that are out or next; `seek` puts another one in its place."""
+        return self.backlog.queue
 
     def reconfigure(self, resource: Any) -> None:
         """Take over other settings; name, filter and ordering are the same."""
         self.resource = resource
-        self.name = str(resource.name)
         self.has_dead_letter = bool(resource.HasField("dead_letter_policy"))
         self.is_push = bool(resource.push_config.push_endpoint)
+        self.is_exactly_once = bool(resource.enable_exactly_once_delivery)
+        # A push endpoint gets one message of a key at a time: https://cloud.google.com/pubsub/docs/ordering
+        self.queue.one_per_key = self.is_push
         self._retention_s = retention_s(resource)
+        self._expires_after_s = expires_after_s(resource)
+        if not resource.retain_acked_messages:
+            self._retained.clear()
 
     def start(self) -> None:
         """Begin to keep time; needs a running event loop."""
@@ -86,20 +108,17 @@ class Subscription:
         """The subscription is deleted or detached: drop its backlog and let go of its subscribers."""
         self.stop()
         self.closed = True
-        self.purge(float("inf"))
+        self.backlog.clear()
+        self._retained.clear()
+        self._context.store.delete(ACTIVITY, self.name)
         self.notify()
 
-    def store(self, id_: int, message: Any) -> None:
-        """Persist a message in the transaction that is open; `admit` makes it deliverable."""
-        self._context.store.put(MESSAGES, self._key(id_), message.SerializeToString())
-
-    def admit(self, id_: int) -> bool:
-        """Make a stored message deliverable; False when the transaction that stored it was rolled back."""
-        row = self._context.store.get(MESSAGES, self._key(id_))
-        if row is None:
-            return False
-        self.queue.add(self._entry(id_, MessageResource.FromString(row), len(row)))
-        return True
+    def touch(self) -> None:
+        """Somebody uses the subscription: it does not expire."""
+        self._active = self._context.clock.time()
+        if self._active - self._saved_active >= _ACTIVITY_PRECISION_S:
+            self._saved_active = self._active
+            self._context.store.put(ACTIVITY, self.name, repr(self._active).encode())
 
     def notify(self) -> None:
         """Tell the listeners that something changed, and set the alarm."""
@@ -114,15 +133,19 @@ class Subscription:
         lease_s: float | None = None,
         max_bytes: float = float("inf"),
         on_end: Callable[[bool], None] | None = None,
+        owner: object = None,
     ) -> list[Delivery]:
         """Lease up to `limit` messages of `max_bytes` together (at least one, if one fits), faults applied.
 
-        `on_end(ran_out)` is called when the lease of one of them ends.
+        `on_end(ran_out)` is called when the lease of one of them ends. `owner` is who asks: messages of one ordering
+        key are out with one owner only.
         """
+        if not self.is_push:
+            self.touch()
         deliveries: list[Delivery] = []
         seconds = lease_s or self.resource.ack_deadline_seconds
         while len(deliveries) < limit:
-            entry = self.queue.lease(self._context.clock.time(), seconds, max_bytes)
+            entry = self.backlog.lease(self._context.clock.time(), seconds, max_bytes, owner)
             if entry is None:
                 break
             fault = self._context.faults.take(*self.fault_point)
@@ -138,53 +161,96 @@ class Subscription:
         """Several calls of `take` cost less inside."""
         return self._context.store.transaction()
 
-    def acknowledge(self, ack_ids: Iterable[str]) -> None:
-        """Messages are done with. A late acknowledgement counts until the message is leased again.
+    def acknowledge(self, ack_ids: Iterable[str]) -> list[str]:
+        """Messages are done with; the ack ids that are not valid, which have no effect.
 
-        Unknown ack ids are ignored, as the service does without exactly-once delivery.
+        A late acknowledgement counts until the message is leased again, unless delivery is exactly-once.
         """
+        self.touch()
+        invalid = []
         with self._context.store.transaction():
             for ack_id in ack_ids:
                 entry = self._leased_as(ack_id)
                 if entry is not None:
-                    self._remove(entry)
-                    self._say("acknowledged", ref=str(entry.id))
+                    self._acknowledge(entry, ack_id)
+                elif ack_id not in self._acknowledged:  # once more is fine: an answer may have been lost
+                    invalid.append(ack_id)
         self.notify()
+        return invalid
 
-    def extend(self, ack_ids: Iterable[str], seconds: float) -> None:
-        """Let the leases end `seconds` from now; 0 gives the messages back at once (a nack)."""
+    def extend(self, ack_ids: Iterable[str], seconds: float) -> list[str]:
+        """Let the leases end `seconds` from now (0: a nack); the ack ids that are not valid, which have no effect."""
+        self.touch()
+        invalid, given_back = [], []
         for ack_id in ack_ids:
             entry = self._leased_as(ack_id)
             if entry is None or entry.state is not State.LEASED:
-                continue
-            if seconds > 0:
+                invalid.append(ack_id)
+            elif seconds > 0:
                 self.queue.extend(entry, self._context.clock.time(), seconds)
             else:
+                given_back.append(entry)
+        # The latest first: each comes back for its own nack, not for that of an earlier one of its key.
+        for entry in sorted(given_back, key=lambda entry: -entry.id):
+            if entry.state is State.LEASED:
                 self._fail(entry)
         self.notify()
+        return invalid
+
+    def seek(self, moment: float, of_topic: Iterable[Row]) -> None:
+        """Everything published before that moment (epoch seconds) is acknowledged, everything after is not.
+
+        `of_topic` is what the topic kept; together with what the subscription kept it comes back.
+        """
+        with self._context.store.transaction():
+            self.backlog.drop_before(moment, self._keep_acknowledged)
+            for row in self._retained.rows():
+                if row.published >= moment:
+                    self.backlog.put(row)
+                    self._retained.remove(row.id)
+            self._restore(row for row in of_topic if row.published >= moment)
+        self._begin_again()
+
+    def seek_to(self, unacknowledged: Iterable[Row]) -> None:
+        """Exactly these messages (of a snapshot) are not acknowledged."""
+        with self._context.store.transaction():
+            kept = set()
+            for row in unacknowledged:
+                kept.add(row.id)
+                self._retained.remove(row.id)
+                self._restore([row])
+            for row in self.backlog.rows():
+                if row.id not in kept:
+                    self._keep_acknowledged(row)
+                    self.backlog.discard(row.id)
+        self._begin_again()
 
     def peek(self, limit: int) -> list[tuple[Entry, Any]]:
         """The first `limit` messages and where they stand, without leasing them."""
-        return [(entry, self._message(entry)) for entry in self.queue.head(limit)]
+        return [(entry, self.backlog.message(entry)) for entry in self.backlog.head(limit)]
 
     def message(self, id_: int) -> Any:
         """A message that is not acknowledged, or None."""
-        entry = self.queue.find(id_)
-        return None if entry is None else self._message(entry)
+        entry = self.backlog.find(id_)
+        return None if entry is None else self.backlog.message(entry)
 
     def withdraw(self, id_: int) -> None:
         """Take a message out, leased or not; one that is not there is no error."""
-        entry = self.queue.find(id_)
+        entry = self.backlog.find(id_)
         if entry is not None:
-            self._remove(entry)
+            self.backlog.remove(entry)
             self.notify()
 
-    def purge(self, before: float) -> None:
-        """Acknowledge everything published before that moment (seconds since the epoch)."""
-        with self._context.store.transaction():
-            for entry in self.queue.entries():
-                if entry.published < before:
-                    self._remove(entry, expired=True)
+    def _restore(self, rows: Iterable[Row]) -> None:
+        oldest = self._context.clock.time() - self._retention_s
+        for row in rows:
+            if row.published > oldest and self.filter.matches(MessageResource.FromString(row.message).attributes):
+                self.backlog.put(row)
+
+    def _begin_again(self) -> None:
+        self.backlog.reset()
+        self.touch()
+        self.notify()
 
     def _deliver(self, entry: Entry, fault: Fault | None) -> list[Delivery]:
         """What reaches the subscriber of a message just leased."""
@@ -193,8 +259,8 @@ class Subscription:
             self.queue.release(entry, self._context.clock.time(), fault.delay_s)
             return []
         if self.has_dead_letter:
-            self._context.store.put(ATTEMPTS, self._key(entry.id), str(entry.attempts).encode())
-        message = self._message(entry)
+            self.backlog.keep_attempts(entry)
+        message = self.backlog.message(entry)
         ack_id = f"{entry.id}-{entry.serial}"
         attempt = entry.attempts if self.has_dead_letter else 0
         delivery = Delivery(message, ack_id, attempt, entry.size)
@@ -215,86 +281,95 @@ class Subscription:
         policy = self.resource.dead_letter_policy
         if self.has_dead_letter and entry.attempts >= policy.max_delivery_attempts:
             with self._context.store.transaction():
-                if self._dead_letter(self, entry, self._message(entry)):
+                if self._around.dead_letter(self, entry, self.backlog.message(entry)):
                     log.warning(
                         "%s: message %d went to %s after %d attempts",
                         self.name, entry.id, policy.dead_letter_topic, entry.attempts,
                     )  # fmt: skip
-                    self._remove(entry, expired=expired)
+                    self.backlog.remove(entry, expired=expired)
                     self._say("dead-lettered", "after %d attempts", entry.attempts, level="error", ref=str(entry.id))
                     return
         reason = "not acknowledged in time" if expired else "refused"
         self._say(reason, "attempt %d", entry.attempts, level="warning", ref=str(entry.id))
-        self.queue.release(entry, self._context.clock.time(), self._backoff(entry.attempts), expired=expired)
+        delay = self._backoff(entry.attempts)
+        taken_back = self.queue.release(entry, self._context.clock.time(), delay, expired=expired)
+        if self.has_dead_letter:
+            for later in taken_back:
+                self.backlog.keep_attempts(later)
 
     def _backoff(self, attempts: int) -> float:
         """Seconds until a message is delivered again after so many attempts."""
-        bounds = backoff_s(self.resource) or (PUSH_BACKOFF_S if self.is_push else (0.0, 0.0))
+        bounds = backoff_s(self.resource) or (0.0, 0.0)
         return min(bounds[1], bounds[0] * 2.0 ** min(attempts - 1, 64))
 
-    def _remove(self, entry: Entry, *, expired: bool = False) -> None:
-        key = self._key(entry.id)
-        self._context.store.delete(MESSAGES, key)
-        if self.has_dead_letter:
-            self._context.store.delete(ATTEMPTS, key)
-        self.queue.remove(entry, expired=expired)
+    def _acknowledge(self, entry: Entry, ack_id: str) -> None:
+        if self.resource.retain_acked_messages:
+            self._keep_acknowledged(self.backlog.row(entry))
+        self.backlog.remove(entry)
+        self._say("acknowledged", ref=str(entry.id))
+        if self.is_exactly_once:
+            self._acknowledged[ack_id] = None
+            if len(self._acknowledged) > _REMEMBERED_ACKS:
+                self._acknowledged.popitem(last=False)
+
+    def _keep_acknowledged(self, row: Row) -> None:
+        oldest = self._context.clock.time() - self._retention_s
+        if self.resource.retain_acked_messages and row.published > oldest:
+            self._retained.put(row)
+            self._retained.trim(oldest)
 
     def _tick(self) -> None:
         now = self._context.clock.time()
         for entry in self.queue.tick(now):
             self._fail(entry, expired=True)
-        self._purge_expired(now)
+        self._drop_old(now)
+        if self._is_unused(now):
+            log.warning("%s: expired, nobody used it for %g s", self.name, now - self._active)
+            self._around.expired(self)
+            return
         self.notify()
 
-    def _purge_expired(self, now: float) -> None:
-        oldest = self.queue.oldest()
-        if oldest is not None and oldest.published + self._retention_s <= now:
+    def _drop_old(self, now: float) -> None:
+        oldest = self.backlog.oldest()
+        if oldest is not None and oldest + self._retention_s <= now:
             log.warning("%s: messages older than the retention time are dropped", self.name)
-            self.purge(now - self._retention_s + EARLY_S)
+            with self._context.store.transaction():
+                self.backlog.drop_before(now - self._retention_s + EARLY_S)
+
+    def _is_unused(self, now: float) -> bool:
+        """Has the expiration policy's time passed? Subscribers that wait for messages use it, too."""
+        if self.listeners and not self.is_push:
+            self.touch()
+        return self._active + self._expires_after_s <= now + EARLY_S
 
     def _set_alarm(self) -> None:
-        """Wake up for the next thing that comes due: a lease, a backoff, or the end of the retention."""
-        oldest = self.queue.oldest()
-        if not self._running or oldest is None:
+        """Wake up for the next thing that comes due: a lease, a backoff, the end of the retention or of all."""
+        if not self._running:
             return
-        end = oldest.published + self._retention_s
-        due = self.queue.next_due()
-        when = end if due is None else min(due, end)
+        oldest = self.backlog.oldest()
+        when = min(
+            self.queue.next_due() or float("inf"),
+            float("inf") if oldest is None else oldest + self._retention_s,
+            self._active + self._expires_after_s,
+        )
         if self._alarm is not None and self._alarm.is_pending:
             if self._alarm.when <= when:
                 return
             self._alarm.cancel()
-        clock = self._context.clock
-        self._alarm = clock.call_later(when - clock.time() - EARLY_S, self._tick)
+        if when < float("inf"):
+            clock = self._context.clock
+            self._alarm = clock.call_later(when - clock.time() - EARLY_S, self._tick)
 
     def _leased_as(self, ack_id: str) -> Entry | None:
-        """The message whose latest lease has this ack id."""
+        """The message whose latest lease has this ack id; with exactly-once delivery, whose lease has not ended."""
         number, _, serial = ack_id[:_MAX_ACK_ID].partition("-")
         entry = self.queue.find(int(number)) if number.isascii() and number.isdecimal() else None
-        return entry if entry is not None and str(entry.serial) == serial.partition("-")[0] else None
-
-    def _message(self, entry: Entry) -> Any:
-        row = self._context.store.get(MESSAGES, self._key(entry.id))
-        return MessageResource.FromString(row)
-
-    def _load(self) -> None:
-        prefix = f"{self.name}/"
-        for key, row in self._context.store.items(MESSAGES, prefix=prefix):
-            self.queue.add(self._entry(int(key.removeprefix(prefix)), MessageResource.FromString(row), len(row)))
-        for key, row in self._context.store.items(ATTEMPTS, prefix=prefix):
-            entry = self.queue.find(int(key.removeprefix(prefix)))
-            if entry is not None:
-                entry.attempts = int(row)
-
-    def _entry(self, id_: int, message: Any, size: int) -> Entry:
-        key = message.ordering_key if self.resource.enable_message_ordering else ""
-        return Entry(id_, size, message.publish_time.ToNanoseconds() / 1e9, key)
+        if entry is None or not entry.serial or str(entry.serial) != serial.partition("-")[0]:
+            return None
+        return entry if entry.state is State.LEASED or not self.is_exactly_once else None
 
     def _say(self, action: str, detail: str = "", *values: object, level: Level = "info", ref: str) -> None:
         """Note it as what the deliveries are called: those of a trigger are Eventarc's."""
         call, resource = self.fault_point
         service: Service = "eventarc" if call.startswith("eventarc.") else "pubsub"
         self._context.activity.emit(service, resource, action, detail, *values, level=level, ref=ref)
-
-    def _key(self, id_: int) -> str:
-        return f"{self.name}/{id_:020d}"

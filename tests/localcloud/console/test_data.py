@@ -204,7 +204,7 @@ def test_a_trigger_shows_what_it_has_not_delivered(http: Http):
         ("object?bucket=uploads&name=nothing", 404, "No such object"),
         ("object?bucket=uploads&name=x&generation=1e3", 400, "generation is '1e3'"),
         ("folder?bucket=uploads&page=%ff", 400, "Invalid page token"),
-        ("messages?subscription=nowhere", 404, "no subscription"),
+        ("messages?subscription=nowhere", 404, "resource=nowhere"),
         ("messages?subscription=orders-pull&limit=0", 400, "limit is '0'; expected a number from 1 to 200"),
         ("logs?service=..%2F..%2Fetc", 404, "does not exist"),
         ("execution?workflow=hello&id=nothing", 404, "not found"),

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +17,11 @@ import grpc
 import uvicorn
 import uvloop
 from google import pubsub_v1 as pubsub_v1_gapic
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.schema_service.transports import SchemaServiceGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -63,7 +67,7 @@ class Cloud:
         self._ready = threading.Event()
         self._end = asyncio.Event()
         self._failure: BaseException | None = None
-        self._channels: list[grpc.Channel] = []
+        self._channels: list[Any] = []  # and REST transports
         self._http: tuple[uvicorn.Server, asyncio.Task[None]] | None = None
         self._thread.start()
         assert self._ready.wait(PATIENCE_S)
@@ -100,6 +104,17 @@ class Cloud:
 
     def subscriber(self) -> pubsub_v1.SubscriberClient:
         return pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=self._channel()))
+
+    def over_rest(self, client: type[T], transport: type[Any]) -> T:
+        """A generated client on its REST transport."""
+        self.serve_http()
+        host = self.http_url.removeprefix("http://")
+        rest = transport(host=host, url_scheme="http", credentials=AnonymousCredentials())
+        self._channels.append(rest)
+        return client(transport=rest)
+
+    def schemas(self) -> pubsub_v1.SchemaServiceClient:
+        return pubsub_v1.SchemaServiceClient(transport=SchemaServiceGrpcTransport(channel=self._channel()))
 
     def close(self) -> None:
         for channel in self._channels:
@@ -231,3 +246,12 @@ def topic_path(name: str) -> str:
 
 def subscription_path(name: str) -> str:
     return f"projects/{PROJECT}/subscriptions/{name}"
+
+
+def stop(streaming: pubsub_v1.subscriber.futures.StreamingPullFuture) -> None:
+    """End a streaming pull."""
+    streaming.cancel()
+    try:
+        streaming.result(PATIENCE_S)
+    except (FutureTimeout, exceptions.Cancelled):
+        return

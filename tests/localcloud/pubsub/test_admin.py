@@ -39,7 +39,7 @@ def test_a_topic_is_created_once_found_listed_and_deleted(cloud: Cloud) -> None:
     with pytest.raises(exceptions.AlreadyExists):
         publisher.create_topic(name=JOBS)
     publisher.delete_topic(topic=JOBS)
-    with pytest.raises(exceptions.NotFound, match="no topic"):
+    with pytest.raises(exceptions.NotFound, match=r"Resource not found \(resource=jobs\)"):
         publisher.get_topic(topic=JOBS)
 
 
@@ -88,7 +88,7 @@ def test_a_subscription_has_the_documented_defaults(cloud: Cloud) -> None:
         ({"push_config": {"push_endpoint": "file:///etc/passwd"}}, "push_endpoint"),
         ({"push_config": {"push_endpoint": "http://[oops"}}, "push_endpoint"),
         ({"dead_letter_policy": {"dead_letter_topic": JOBS, "max_delivery_attempts": 4}}, "max_delivery_attempts"),
-        ({"dead_letter_policy": {"dead_letter_topic": "jobs"}}, "name"),
+        ({"dead_letter_policy": {"dead_letter_topic": "jobs"}}, "dead_letter_topic"),
         ({"retry_policy": {"minimum_backoff": duration_pb2.Duration(seconds=601)}}, "minimum_backoff"),
         ({"push_config": {"push_endpoint": "http://host:99999/"}}, "push_endpoint"),
         ({"name": subscription_path("goog-like")}, "goog"),
@@ -105,11 +105,11 @@ def test_a_subscription_that_breaks_a_rule_is_refused_by_field(cloud: Cloud, set
 
 
 def test_a_subscription_needs_its_topics(cloud: Cloud) -> None:
-    with pytest.raises(exceptions.NotFound, match="topics/jobs"):
+    with pytest.raises(exceptions.NotFound, match="resource=jobs"):
         cloud.subscriber().create_subscription(name=WORKERS, topic=JOBS)
     cloud.publisher().create_topic(name=JOBS)
     dead = {"dead_letter_topic": topic_path("dead")}
-    with pytest.raises(exceptions.NotFound, match="topics/dead"):
+    with pytest.raises(exceptions.NotFound, match="resource=dead"):
         cloud.subscriber().create_subscription(request={"name": WORKERS, "topic": JOBS, "dead_letter_policy": dead})
 
 

@@ -548,13 +548,13 @@ def test_which_answers_acknowledge_a_push(
 
     def sent(server: Server) -> int:
         receiver.requests.clear()
-        receiver.answers = [status, 500]
+        receiver.answers = [status, 500, 500]
         pushed(server, receiver, b"first")
         receiver.wait_for(1)
         server.publish(b"second")
-        # Which was refused later than the first: the first would have been here again by now.
+        # Which is sent after the first and refused: the first would have been here again by now.
         server.wait_until(lambda: payloads(receiver).count("second") == 2, "the second message once more")
-        return payloads(receiver).count("first")
+        return min(2, payloads(receiver).count("first"))
 
     assert (sent(ours), sent(theirs)) == (as_the_service, as_known)
 

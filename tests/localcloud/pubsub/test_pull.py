@@ -5,7 +5,6 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
-from concurrent.futures import TimeoutError as FutureTimeout
 
 import pytest
 from google.api_core import exceptions
@@ -13,7 +12,7 @@ from google.cloud import pubsub_v1
 
 from localcloud.faults import Fault
 from localcloud.pubsub.resources import SubscriptionSpec
-from tests.localcloud.pubsub.pubsub_cloud import PATIENCE_S, Cloud, subscription_path, topic_path, wait_until
+from tests.localcloud.pubsub.pubsub_cloud import PATIENCE_S, Cloud, stop, subscription_path, topic_path, wait_until
 
 # Without it a pull waits for a message: fine for a subscriber, slow for a test that expects none.
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning")
@@ -298,31 +297,6 @@ def test_messages_of_a_vanished_stream_are_delivered_again(cloud: Cloud) -> None
     assert texts(pull(cloud)) == ["a"]
 
 
-def test_ordered_messages_keep_their_order_when_one_is_nacked(cloud: Cloud) -> None:
-    with_subscription(cloud, ordered=True)
-    seen: list[str] = []
-
-    def work(message: pubsub_v1.subscriber.message.Message) -> None:
-        seen.append(message.data.decode())
-        if message.data == b"2" and seen.count("2") < 3:
-            message.nack()
-        else:
-            message.ack()
-
-    publisher = pubsub_v1.PublisherClient(
-        publisher_options=pubsub_v1.types.PublisherOptions(enable_message_ordering=True),
-        transport=cloud.publisher().transport,
-    )
-    futures = [publisher.publish(JOBS, str(number).encode(), ordering_key="k") for number in range(6)]
-    for future in futures:
-        future.result(PATIENCE_S)
-    streaming = cloud.subscriber().subscribe(WORKERS, work)
-
-    cloud.wait_until(lambda: cloud.pubsub.backlog("workers") == 0)
-    assert seen == ["0", "1", "2", "2", "2", "3", "4", "5"]
-    stop(streaming)
-
-
 def test_a_duplicate_fault_delivers_a_message_twice_and_one_ack_is_enough(cloud: Cloud) -> None:
     with_subscription(cloud)
     cloud.context.faults.add(Fault("pubsub.messages.deliver", "workers", action="duplicate"))
@@ -356,11 +330,3 @@ def test_a_delayed_message_is_overtaken(cloud: Cloud) -> None:
     cloud.advance(seconds=5)
 
     assert texts(pull(cloud)) == ["a"]
-
-
-def stop(streaming: pubsub_v1.subscriber.futures.StreamingPullFuture) -> None:
-    streaming.cancel()
-    try:
-        streaming.result(PATIENCE_S)
-    except (FutureTimeout, exceptions.Cancelled):
-        return

@@ -33,9 +33,21 @@ def payloads(receiver: Receiver) -> list[str]:
 
 
 def wait_for_delays(cloud: Cloud) -> None:
-    """Until every message that is left waits for its backoff."""
-    queue = cloud.call(lambda: cloud.pubsub.subscription(PUSHER).queue)
-    cloud.wait_until(lambda: all(entry.state.value == "delayed" for entry in queue.entries()))
+    """Until every message that is left waits for its backoff, or all wait for that of the subscription."""
+    subscription = cloud.call(lambda: cloud.pubsub.subscription(PUSHER))
+
+    def waits() -> bool:
+        if paused_until(cloud) is not None:
+            return not subscription.queue.leased
+        return all(entry.state.value == "delayed" for entry in subscription.queue.entries())
+
+    cloud.wait_until(waits)
+
+
+def paused_until(cloud: Cloud) -> float | None:
+    pusher = cloud.pubsub.pushers.pusher(PUSHER)
+    assert pusher is not None
+    return pusher.paused_until
 
 
 def test_a_push_carries_the_wrapped_message_and_an_identity_token(cloud: Cloud, receiver: Receiver) -> None:
@@ -94,8 +106,7 @@ def test_failed_pushes_back_off_exponentially_from_100_ms_to_60_s(cloud: Cloud, 
     for number in range(1, 13):
         receiver.wait_for(number)
         wait_for_delays(cloud)
-        due = cloud.call(lambda: cloud.pubsub.subscription(PUSHER).queue.next_due())
-        waits.append(round(due - cloud.clock.time(), 3))
+        waits.append(round(cloud.call(lambda: paused_until(cloud)) - cloud.clock.time(), 3))
         cloud.advance(seconds=waits[-1])
 
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0, 60.0]
@@ -170,7 +181,7 @@ def test_nothing_of_the_backlog_is_pushed_once_pushing_stops(
     receiver.wait_for(2)
 
     cloud.subscriber().modify_push_config(subscription=PUSHER, push_config={})
-    cloud.wait_until(lambda: not cloud.pubsub._stopping)
+    cloud.wait_until(lambda: cloud.pubsub.pushers.is_settled)
 
     request = {"subscription": PUSHER, "max_messages": 10, "return_immediately": True}
     assert len(cloud.subscriber().pull(request).received_messages) == 4

@@ -8,6 +8,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from localcloud.pubsub.queue import Entry, Queue, State
 
+ANN, BOB = "ann", "bob"
+
 
 class QueueMachine(RuleBasedStateMachine):
     """A queue beside the simplest model of it: what is unacknowledged, and what is out."""
@@ -19,6 +21,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.next_id = 1
         self.unacknowledged: dict[int, str] = {}
         self.out: dict[int, tuple[Entry, float]] = {}  # with the end of the lease
+        self.owners: dict[int, object] = {}
         self.ended: list[int] = []
 
     @rule(key=st.sampled_from(["", "", "a", "b"]))
@@ -27,25 +30,39 @@ class QueueMachine(RuleBasedStateMachine):
         self.unacknowledged[self.next_id] = key
         self.next_id += 1
 
-    @rule(seconds=st.sampled_from([10.0, 33.3]))
-    def lease(self, seconds: float) -> None:
-        entry = self.queue.lease(self.now, seconds)
+    @rule(seconds=st.sampled_from([10.0, 33.3]), owner=st.sampled_from([ANN, BOB]))
+    def lease(self, seconds: float, owner: object) -> None:
+        entry = self.queue.lease(self.now, seconds, owner=owner)
         if entry is None:
             return
         assert entry.id in self.unacknowledged
         assert entry.id not in self.out, "leased twice at the same time"
-        if entry.key:
-            earlier = [id_ for id_, key in self.unacknowledged.items() if key == entry.key and id_ < entry.id]
-            assert not earlier, "overtook a message of its key"
+        for id_ in self.of_key(entry.key):
+            if id_ < entry.id:
+                assert id_ in self.out, "overtook a message of its key"
+                assert self.owners[id_] is owner, "two have messages of one key"
         entry.on_end = lambda _: self.ended.append(entry.id)
         self.out[entry.id] = entry, self.now + seconds
+        self.owners[entry.id] = owner
+
+    def of_key(self, key: str) -> list[int]:
+        return [id_ for id_, other in self.unacknowledged.items() if key and other == key]
+
+    def takes_back(self, id_: int) -> list[int]:
+        """The leases that end with that one."""
+        return [other for other in self.of_key(self.unacknowledged[id_]) if other > id_ and other in self.out]
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), delay=st.sampled_from([0.0, 5.0, 40.1]))
     def release(self, data: st.DataObject, delay: float) -> None:
         id_ = data.draw(st.sampled_from(sorted(self.out)))
-        self.queue.release(self.out.pop(id_)[0], self.now, delay)
-        assert self.ended.pop() == id_
+        later = self.takes_back(id_)
+        taken_back = self.queue.release(self.out.pop(id_)[0], self.now, delay)
+        assert [entry.id for entry in taken_back] == later
+        for other in later:
+            del self.out[other]
+        assert self.ended == [id_, *later]
+        self.ended.clear()
 
     @precondition(lambda self: self.out)
     @rule(data=st.data())
@@ -73,9 +90,12 @@ class QueueMachine(RuleBasedStateMachine):
         expired = self.queue.tick(self.now)
         assert {entry.id for entry in expired} == due
         for entry in expired:
+            later = self.takes_back(entry.id)
             self.queue.release(entry, self.now, 0, expired=True)
-            del self.out[entry.id]
-            assert self.ended.pop() == entry.id
+            for id_ in (entry.id, *later):
+                del self.out[id_]
+            assert self.ended == [entry.id, *later]
+            self.ended.clear()
 
     @invariant()
     def counts_agree(self) -> None:
@@ -94,7 +114,8 @@ class QueueMachine(RuleBasedStateMachine):
         """In the end everything can be delivered and acknowledged, in order."""
         for _ in range(len(self.unacknowledged) + 1):
             self.advance(100)
-            while (entry := self.queue.lease(self.now, 10)) is not None:
+            while (entry := self.queue.lease(self.now, 10, owner="eve")) is not None:
+                assert entry.id == min(self.of_key(entry.key) or [entry.id])
                 self.queue.remove(entry)
                 del self.unacknowledged[entry.id]
         assert not self.unacknowledged

@@ -96,8 +96,8 @@ def test_delivery_starts_only_after_the_transaction(cloud: Cloud) -> None:
     def publish_and_look() -> tuple[int, bool, int]:
         with cloud.context.store.transaction():
             cloud.pubsub.publish("jobs", [PublishedMessage(b"x")])
-            deliverable = len(cloud.pubsub.subscription(WORKERS).queue)
+            deliverable = len(cloud.pubsub.subscription(WORKERS).backlog)
             return deliverable, cloud.pubsub.is_idle(), cloud.pubsub.backlog("workers")
 
     assert cloud.call(publish_and_look) == (0, False, 1)
-    cloud.wait_until(lambda: len(cloud.pubsub.subscription(WORKERS).queue) == 1)
+    cloud.wait_until(lambda: len(cloud.pubsub.subscription(WORKERS).backlog) == 1)

@@ -1,0 +1,36 @@
+"""What can be asked about permissions? The methods of IAM's own service, on Pub/Sub's resources.
+
+https://cloud.google.com/pubsub/docs/reference/rpc/google.iam.v1
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.iam.v1 import iam_policy_pb2
+
+from localcloud.pubsub.methods import Table
+from localcloud.pubsub.state import PubSub
+
+TABLE = Table("google.iam.v1.IAMPolicy")
+
+
+@TABLE.method("iam.getIamPolicy", "GET /v1/{resource=projects/*/*/*}:getIamPolicy", iam_policy_pb2.GetIamPolicyRequest)
+async def _get_iam_policy(pubsub: PubSub, request: Any, _: float | None) -> Any:
+    pubsub.check_exists(request.resource)
+    return pubsub.policies.get(request.resource)
+
+
+@TABLE.method("iam.setIamPolicy", "POST /v1/{resource=projects/*/*/*}:setIamPolicy", iam_policy_pb2.SetIamPolicyRequest)
+async def _set_iam_policy(pubsub: PubSub, request: Any, _: float | None) -> Any:
+    pubsub.check_exists(request.resource)
+    return pubsub.policies.set(request.resource, request.policy)
+
+
+@TABLE.method(
+    "iam.testIamPermissions",
+    "POST /v1/{resource=projects/*/*/*}:testIamPermissions",
+    iam_policy_pb2.TestIamPermissionsRequest,
+)
+async def _test_iam_permissions(pubsub: PubSub, request: Any, _: float | None) -> Any:
+    return pubsub.policies.allowed(request.permissions)

@@ -1,0 +1,85 @@
+"""What is a method of Pub/Sub? A name, a request, its rule over HTTP, a fault point, and what it does.
+
+One table of them serves both wires. https://cloud.google.com/pubsub/docs/reference/rpc
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from localcloud.pubsub.errors import Injected, InvalidArgument
+from localcloud.pubsub.resources import short_name
+from localcloud.pubsub.state import PubSub
+
+_MAX_PAGE = 1000
+
+Call = Callable[[PubSub, Any, float | None], Awaitable[Any]]  # request, seconds the caller still waits (None: for ever)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One unary method, and its rule over HTTP: `GET /v1/{topic=projects/*/topics/*}`; `body` is a field, * or nothing.
+
+    Before and after it acts, faults are asked for at `point`, `pubsub.<resource>.<verb>`; `subject` is the field that
+    names what it is about.
+    """
+
+    service: str
+    name: str
+    request: Any
+    call: Call
+    point: str
+    subject: str
+    http: str
+    body: str
+
+    async def __call__(self, pubsub: PubSub, request: Any, patience_s: float | None) -> Any:
+        """The response. Raises PubSubError."""
+        fault = pubsub.context.faults.take(self.point, short_name(attrgetter(self.subject)(request)))
+        if fault is not None and fault.action == "delay":
+            await pubsub.context.clock.sleep(fault.delay_s)
+        if fault is not None and fault.action == "fail":
+            raise Injected(fault.status)
+        response = await self.call(pubsub, request, patience_s)
+        if fault is not None and fault.action == "fail_after":
+            raise Injected(fault.status)
+        return response
+
+
+class Table(list[Method]):
+    """The methods of one service."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def method(self, point: str, http: str, request: Any, subject: str = "", body: str = "") -> Callable[[Call], Call]:
+        """Enter a function in the table; `_get_topic` is the protocol's GetTopic."""
+        verb, _, path = http.partition(" ")
+        subject = subject or path.partition("{")[2].partition("=")[0]
+        kind = request.pb() if hasattr(request, "pb") else request
+        body = body or ("" if verb in ("GET", "DELETE") else "*")
+
+        def enter(call: Call) -> Call:
+            name = "".join(word.title() for word in call.__name__.split("_"))
+            self.append(Method(self._service, name, kind, call, f"pubsub.{point}", subject, http, body))
+            return call
+
+        return enter
+
+
+def page(items: Sequence[Any], request: Any) -> tuple[list[Any], str]:
+    """The page of a list request, by name, and the token of the next one: the last name of this."""
+    named = sorted((item if isinstance(item, str) else item.name, item) for item in items) if items else []
+    size = page_size(request)
+    rest = [(name, item) for name, item in named if name > request.page_token]
+    return [item for _, item in rest[:size]], rest[size - 1][0] if len(rest) > size else ""
+
+
+def page_size(request: Any) -> int:
+    if request.page_size < 0:
+        raise InvalidArgument(f"page_size is {request.page_size}; expected at least 0")
+    return min(request.page_size or _MAX_PAGE, _MAX_PAGE)
