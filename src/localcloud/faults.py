@@ -90,7 +90,7 @@ class Faults:
         """
         fault = self._next(call, resource) if self._standing else None
         if fault is not None and self.activity is not None:
-            self.activity.emit("faults", fault.call, fault.action, "%s %s", call, resource, level="warning")
+            self.activity.emit("faults", call, fault.action, "%s", resource, level="warning")
         if fault is not None and self.on_hit is not None:
             self.on_hit(fault)
         return fault

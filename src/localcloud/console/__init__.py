@@ -11,5 +11,6 @@ comes back goes on where it was (`Last-Event-ID`), and a page nobody looks at ha
 
 How it stays safe: only loopback hosts reach the gateway; changes are taken from the page's own origin
 (`localcloud.endpoints`); the page's policy allows its own scripts only; names and contents become text nodes, never
-markup; objects are served as text or one of a few image types, in a sandbox, or as downloads.
+markup; objects are served as text or one of a few image types, in a sandbox, or as downloads. A page that a service
+answers with has the same address and so the same rights: services are programs of this machine anyway.
 """

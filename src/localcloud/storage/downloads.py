@@ -74,6 +74,10 @@ def _headers(item: StoredObject) -> Headers:
         (b"x-goog-generation", b"%d" % item.generation),
         (b"x-goog-metageneration", b"%d" % item.metageneration),
         (b"x-goog-hash", hashes.encode()),
+        # Not of the service, which has origins of its own for this: a browser must not run what is in an object as a
+        # page of the address where the console and the admin API are.
+        (b"content-security-policy", b"sandbox"),
+        (b"x-content-type-options", b"nosniff"),
         (b"x-goog-storage-class", item.storage_class.encode()),
         (b"x-goog-stored-content-length", b"%d" % item.size),
         (b"x-goog-stored-content-encoding", fields.get("contentEncoding", "identity").encode()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from google.cloud import storage
 
 from localcloud.cloud import LocalCloud
 from tests.localcloud.console.console_http import DATA, Http
@@ -59,6 +60,19 @@ def test_the_page_may_load_only_its_own(http: Http):
     text = page.data.decode()
     assert re.findall(r"<script(?![^>]*\bsrc=)", text) == []
     assert all(path.startswith((DATA, "#")) for path in re.findall(r'(?:src|href)="([^"]*)"', text))
+
+
+@pytest.mark.parametrize(
+    "path", ["/storage/v1/b/uploads/o/evil.html?alt=media", f"{DATA}/preview?bucket=uploads&name=evil.html"]
+)
+def test_a_page_in_a_bucket_is_none_of_our_origin(http: Http, client: storage.Client, path: str):
+    client.bucket("uploads").blob("evil.html").upload_from_string("<script>alert(1)</script>", content_type="text/html")
+
+    headers = http.ask("GET", path).headers
+
+    assert "sandbox" in headers["Content-Security-Policy"]
+    assert "allow" not in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_every_file_of_the_page_is_shipped_and_names_no_foreign_address(http: Http):

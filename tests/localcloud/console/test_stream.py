@@ -107,6 +107,21 @@ def test_a_page_that_was_away_for_too_long_is_told_how_much_it_missed(cloud: Loc
         assert reader.frame()[::2] == ("gap", {"missed": 3})
 
 
+def test_a_page_that_is_slower_than_what_happens_is_told_and_goes_on(cloud: LocalCloud):
+    def burst() -> None:
+        for number in range(KEPT + 7):
+            cloud.context.activity.emit("storage", f"burst-{number}", "finalized")
+
+    with reading(cloud.http_url) as reader:
+        reader.until(cloud.call(lambda: cloud.context.activity.after(cloud.context.activity.latest - 1))[0].resource)
+        cloud.call(burst)
+
+        assert reader.frame()[::2] == ("gap", {"missed": 7})
+        seen, _ = reader.until(f"burst-{KEPT + 6}")
+
+    assert seen == [f"burst-{number}" for number in range(7, KEPT + 7)]
+
+
 def test_readers_leave_nothing_behind_and_are_not_more_than_allowed(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("localcloud.console.stream.MAX_READERS", 1)
 

@@ -22,7 +22,7 @@ export const overview = {
         "ul",
         { class: "tiles" },
         tile("storage", totals.objects, "objects", `${count(totals.buckets)} buckets`),
-        tile("pubsub", totals.undelivered + totals.leased, "messages on their way", `${count(totals.backlog)} wait to be pulled · ${count(totals.topics)} topics`),
+        tile("pubsub", totals.undelivered + totals.leased, "messages in flight", `${count(totals.backlog)} wait to be pulled · ${count(totals.topics)} topics`),
         tile("services", totals.ready, "instances ready", `${totals.starting} starting · ${count(totals.services)} services`),
         tile("services", totals.in_flight, "requests in flight", `${count(totals.waiting)} waiting`),
         tile("workflows", totals.active_executions, "executions active", `${count(totals.workflows)} workflows`),
