@@ -114,6 +114,7 @@ def living(state: Path) -> Iterator[tuple[BaseProcess, Clients]]:
         finally:
             process.kill()
             process.join(PATIENCE_S)
+            publisher.stop()  # its threads may still be committing what came too late
             client.close()
 
 

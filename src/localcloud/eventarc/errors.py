@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localcloud.pubsub.errors import InvalidArgument, NotFound
+from localcloud.pubsub.errors import AlreadyExists, InvalidArgument, NotFound, PubSubError
 
 
 class InvalidTrigger(InvalidArgument):
@@ -11,3 +11,14 @@ class InvalidTrigger(InvalidArgument):
 
 class TriggerNotFound(NotFound):
     """There is no such trigger."""
+
+
+class TriggerExists(AlreadyExists):
+    """There is a trigger of that name."""
+
+
+class TriggerChanged(PubSubError):
+    """The trigger isn't the one that the call is about."""
+
+    status = "ABORTED"
+    http_status = 409

@@ -8,6 +8,8 @@ https://cloud.google.com/eventarc/docs/cloudevents
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from localcloud.pubsub.push import PushRequest, message_json
@@ -23,44 +25,51 @@ STORAGE_TYPES = {
 _TYPE_OF_NOTIFICATION = {notification: event_type for event_type, notification in STORAGE_TYPES.items()}
 
 
-def storage_request(subscription: Any, message: Any) -> PushRequest:
-    """A storage notification as a CloudEvent; the body is the object's resource."""
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Context attributes by name, and the data as JSON."""
+
+    attributes: Mapping[str, str]
+    data: bytes
+
+
+def of_storage(message: Any) -> Event:
+    """The event of a storage notification; its data is the object's resource."""
     bucket = message.attributes["bucketId"]
-    return _request(
-        subscription,
+    return _event(
         message,
         message.data,
-        {
-            "type": _TYPE_OF_NOTIFICATION[message.attributes["eventType"]],
-            "source": f"//storage.googleapis.com/projects/_/buckets/{bucket}",
-            "subject": f"objects/{message.attributes['objectId']}",
-            "bucket": bucket,
-        },
+        type=_TYPE_OF_NOTIFICATION[message.attributes["eventType"]],
+        source=f"//storage.googleapis.com/projects/_/buckets/{bucket}",
+        subject=f"objects/{message.attributes['objectId']}",
+        bucket=bucket,
     )
 
 
-def pubsub_request(subscription: Any, message: Any, topic: str) -> PushRequest:
-    """A message of `topic` (full name) as a CloudEvent; the body is what a push subscription would carry."""
-    body = {"subscription": subscription.name, "message": message_json(message)}
-    return _request(
-        subscription,
-        message,
-        json.dumps(body).encode(),
-        {"type": MESSAGE_PUBLISHED, "source": f"//pubsub.googleapis.com/{topic}"},
-    )
+def of_topic(subscription: str, message: Any, topic: str) -> Event:
+    """The event of a message of `topic`, names in full; its data is what a push subscription would carry."""
+    data = {"subscription": subscription, "message": message_json(message)}
+    return _event(message, json.dumps(data).encode(), type=MESSAGE_PUBLISHED, source=f"//pubsub.googleapis.com/{topic}")
 
 
-def _request(subscription: Any, message: Any, body: bytes, attributes: dict[str, str]) -> PushRequest:
-    context = {
-        "id": message.message_id,
-        "specversion": "1.0",
-        "time": message.publish_time.ToJsonString(),
-        **attributes,
-    }
-    headers = {f"ce-{name}": header_value(value) for name, value in context.items()}
+def _event(message: Any, data: bytes, **attributes: str) -> Event:
+    time = message.publish_time.ToJsonString()
+    return Event({"id": message.message_id, "specversion": "1.0", "time": time, **attributes}, data)
+
+
+def http_request(url: str, event: Event) -> PushRequest:
+    """The event in binary mode."""
+    headers = {f"ce-{name}": header_value(value) for name, value in event.attributes.items()}
     headers["Content-Type"] = "application/json; charset=utf-8"
     headers["User-Agent"] = "APIs-Google; (+https://developers.google.com/webmasters/APIs-Google.html)"
-    return PushRequest(subscription.push_config.push_endpoint, headers, body)
+    return PushRequest(url, headers, event.data)
+
+
+def workflow_request(url: str, event: Event) -> PushRequest:
+    """An execution whose argument is the event: https://cloud.google.com/eventarc/docs/workflows/cloudevents"""
+    argument = {**event.attributes, "datacontenttype": "application/json", "data": json.loads(event.data)}
+    body = json.dumps({"argument": json.dumps(argument, ensure_ascii=False)}).encode()
+    return PushRequest(url, {"Content-Type": "application/json"}, body)
 
 
 def header_value(text: str) -> str:

@@ -9,8 +9,9 @@ import contextlib
 import json
 import logging
 import re
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from localcloud.context import Context
 from localcloud.eventarc import events
 from localcloud.eventarc.errors import InvalidTrigger, TriggerNotFound
 from localcloud.pubsub.errors import NotFound, shown
-from localcloud.pubsub.push import Encoder
+from localcloud.pubsub.push import Encoder, PushRequest
 from localcloud.pubsub.resources import BACKOFF_S as BACKOFF_LIMITS_S
 from localcloud.pubsub.resources import (
     DELIVERY_ATTEMPTS,
@@ -29,8 +30,9 @@ from localcloud.pubsub.resources import (
 )
 from localcloud.pubsub.resources import RETENTION_S as RETENTION_LIMITS_S
 from localcloud.pubsub.state import PubSub
+from localcloud.pubsub.subscription import Delivery
 
-TRIGGERS = "eventarc.triggers"
+TRIGGERS = "eventarc.trigger-records"
 FAULT_POINT = "eventarc.events.deliver"
 # A trigger's subscription: https://cloud.google.com/eventarc/docs/retry-events
 ACK_DEADLINE_S = 600
@@ -43,10 +45,11 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Trigger:
-    """Events of `event_type` that match all `filters` are POSTed to `path` of a Cloud Run service.
+    """Events of `event_type` that match all `filters` are POSTed to `path` of a Cloud Run service, or start a workflow.
 
-    `filters` is {"bucket": name} for storage events and {"topic": short name} for Pub/Sub messages. The call is made by
-    `service_account` (short name). After `max_attempts` (5 to 100) an event goes to `<name>-dead-letter`.
+    `filters` is {"bucket": name} for storage events and {"topic": name} for Pub/Sub messages; without one, such a
+    trigger has a topic of its own. The call is made by `service_account` (short name or email). After `max_attempts`
+    (5 to 100) an event goes to `<name>-dead-letter`.
     """
 
     name: str
@@ -54,19 +57,40 @@ class Trigger:
     filters: Mapping[str, str] = field(default_factory=dict)
     service: str = ""
     path: str = "/"
+    workflow: str = ""  # instead of a service; it gets the event as its argument
     service_account: str = "eventarc"
     max_attempts: int = 20
     backoff_s: tuple[float, float] = (10.0, 600.0)  # shortest and longest wait between attempts
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_storage(self) -> bool:
         """Does it take events of a bucket?"""
         return self.event_type in events.STORAGE_TYPES
 
+    def changed_as(self, wanted: Trigger) -> Trigger:
+        """`wanted` with the settings that the API doesn't know as they are."""
+        return replace(wanted, max_attempts=self.max_attempts, backoff_s=self.backoff_s)
+
+    @property
+    def has_own_topic(self) -> bool:
+        """Do its events travel by a topic that comes and goes with it?"""
+        return "topic" not in self.filters
+
     @property
     def dead_letter(self) -> str:
         """Short name of the topic, and of its subscription, where events end that no attempt got through."""
         return f"{self.name}-dead-letter"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trigger, and what is kept about it. Times are in ISO 8601."""
+
+    trigger: Trigger
+    uid: str
+    created: str
+    updated: str
 
 
 class Eventarc:
@@ -76,11 +100,11 @@ class Eventarc:
         """Load the triggers that the store holds."""
         self.context = context
         self._pubsub = pubsub
-        self._triggers: dict[str, Trigger] = {}
+        self._records: dict[str, Record] = {}
         for _, row in context.store.items(TRIGGERS):
-            trigger = msgspec.json.decode(row, type=Trigger)
-            self._keep(trigger)
-            self._readdress(trigger)
+            record = msgspec.json.decode(row, type=Record)
+            self._keep(record)
+            self._readdress(record.trigger)
 
     async def start(self) -> None:
         """Nothing to do: events travel with Pub/Sub."""
@@ -95,20 +119,23 @@ class Eventarc:
             InvalidTrigger: naming the field that is wrong.
             localcloud.pubsub.errors.NotFound: the topic of a Pub/Sub trigger does not exist.
         """
-        _check(trigger)
-        if not trigger.is_storage:
-            self._pubsub.topic(full_name(self.context.project, "topics", self.topic(trigger)))
+        self.check(trigger)
         with self.context.store.transaction():
-            self.context.store.put(TRIGGERS, trigger.name, msgspec.json.encode(trigger))
-            self._keep(trigger)
+            self._keep(self._recorded(trigger))
             self._pubsub.create_topic(trigger.dead_letter)
             self._pubsub.create_subscription(
                 SubscriptionSpec(trigger.dead_letter, trigger.dead_letter, retention_s=RETENTION_LIMITS_S[1])
             )
-            if trigger.is_storage:
+            if trigger.has_own_topic:
                 self._pubsub.create_topic(self.topic(trigger))
             self._pubsub.create_subscription(self._subscription_spec(trigger))
         return self.full_name(trigger)
+
+    def check(self, trigger: Trigger) -> None:
+        """Raises what `create_trigger` would."""
+        _check(trigger)
+        if not trigger.has_own_topic:
+            self._pubsub.topic(full_name(self.context.project, "topics", self.topic(trigger)))
 
     def delete_trigger(self, name: str) -> None:
         """Remove a trigger and what it had not delivered; its dead letters stay. Raises TriggerNotFound."""
@@ -118,31 +145,42 @@ class Eventarc:
             self.context.store.delete(TRIGGERS, name)
             with contextlib.suppress(NotFound):  # somebody removed it through Pub/Sub
                 self._pubsub.delete_subscription(full_name(project, "subscriptions", self.subscription(trigger)))
-            if trigger.is_storage:
+            if trigger.has_own_topic:
                 with contextlib.suppress(NotFound):
                     self._pubsub.delete_topic(full_name(project, "topics", self.topic(trigger)))
-        del self._triggers[name]
+        del self._records[name]
 
     def triggers(self) -> list[Trigger]:
         """All triggers by name."""
-        return [self._triggers[name] for name in sorted(self._triggers)]
+        return [self._records[name].trigger for name in sorted(self._records)]
 
     def trigger(self, name: str) -> Trigger:
         """A trigger by short name. Raises TriggerNotFound."""
+        return self.record(name).trigger
+
+    def record(self, name: str) -> Record:
+        """A trigger with what is kept about it. Raises TriggerNotFound."""
         try:
-            return self._triggers[name]
+            return self._records[name]
         except KeyError:
             raise TriggerNotFound(f"there is no trigger {shown(name)}") from None
+
+    def has_trigger(self, name: str) -> bool:
+        """Is there a trigger of this short name?"""
+        return name in self._records
 
     def full_name(self, trigger: Trigger) -> str:
         """`projects/<project>/locations/<location>/triggers/<name>`."""
         return f"projects/{self.context.project}/locations/{self.context.location}/triggers/{trigger.name}"
 
+    def email(self, trigger: Trigger) -> str:
+        """The email of the account that makes the calls."""
+        account = trigger.service_account
+        return account if "@" in account else self.context.service_account(account)
+
     def topic(self, trigger: Trigger) -> str:
-        """Short name of the topic that a trigger listens to."""
-        if trigger.is_storage:
-            return f"eventarc-{self.context.location}-{trigger.name}"
-        return trigger.filters["topic"]
+        """Name of the topic that a trigger listens to, as the trigger gives it."""
+        return trigger.filters.get("topic", f"eventarc-{self.context.location}-{trigger.name}")
 
     def subscription(self, trigger: Trigger) -> str:
         """Short name of the subscription that pushes to the trigger's service."""
@@ -154,12 +192,26 @@ class Eventarc:
         `event_type` is a CloudEvents type (`google.cloud.storage.object.v1.finalized`), `resource` the object's JSON
         resource. In an open transaction of the store it is stored, or not, with whatever else that writes.
         """
-        for trigger in self._triggers.values():
+        for trigger in self.triggers():
             if trigger.event_type == event_type and trigger.filters["bucket"] == resource["bucket"]:
                 self._pubsub.publish(self.topic(trigger), [_notification(event_type, resource)])
 
-    def _keep(self, trigger: Trigger) -> None:
-        self._triggers[trigger.name] = trigger
+    def _recorded(self, trigger: Trigger) -> Record:
+        """Persist a trigger; deploying it again as it is leaves its record alone."""
+        now = self.context.clock.now().isoformat()
+        known = self._records.get(trigger.name)
+        if known is None:
+            record = Record(trigger, str(uuid.uuid4()), now, now)
+        elif known.trigger == trigger:
+            return known
+        else:
+            record = replace(known, trigger=trigger, updated=now)
+        self.context.store.put(TRIGGERS, trigger.name, msgspec.json.encode(record))
+        return record
+
+    def _keep(self, record: Record) -> None:
+        trigger = record.trigger
+        self._records[trigger.name] = record
         self._pubsub.set_encoder(self.subscription(trigger), self._encoder(trigger), (FAULT_POINT, trigger.name))
 
     def _readdress(self, trigger: Trigger) -> None:
@@ -171,20 +223,31 @@ class Eventarc:
             log.error("trigger %s has lost its transport; deploy it again: %s", trigger.name, error)
 
     def _encoder(self, trigger: Trigger) -> Encoder:
-        if trigger.is_storage:
-            return lambda resource, delivery: events.storage_request(resource, delivery.message)
         topic = full_name(self.context.project, "topics", self.topic(trigger))
-        return lambda resource, delivery: events.pubsub_request(resource, delivery.message, topic)
+        request = events.workflow_request if trigger.workflow else events.http_request
+
+        def encoder(resource: Any, delivery: Delivery) -> PushRequest:
+            message = delivery.message
+            event = events.of_storage(message) if trigger.is_storage else events.of_topic(resource.name, message, topic)
+            return request(resource.push_config.push_endpoint, event)
+
+        return encoder
 
     def _subscription_spec(self, trigger: Trigger) -> SubscriptionSpec:
-        service_url = self.context.service_url(trigger.service)
+        context = self.context
+        if trigger.workflow:
+            audience = f"{context.http_url}/v1/projects/{context.project}/locations/{context.location}"
+            endpoint = f"{audience}/workflows/{trigger.workflow}/executions"
+        else:
+            audience = context.service_url(trigger.service)
+            endpoint = audience + trigger.path
         return SubscriptionSpec(
             name=self.subscription(trigger),
             topic=self.topic(trigger),
             ack_deadline_s=ACK_DEADLINE_S,
-            push_endpoint=service_url + trigger.path,
-            push_service_account=self.context.service_account(trigger.service_account),
-            push_audience=service_url,
+            push_endpoint=endpoint,
+            push_service_account=self.email(trigger),
+            push_audience=audience,
             dead_letter_topic=trigger.dead_letter,
             max_delivery_attempts=trigger.max_attempts,
             backoff_s=trigger.backoff_s,
@@ -207,16 +270,19 @@ def _notification(event_type: str, resource: Mapping[str, Any]) -> PublishedMess
 def _check(trigger: Trigger) -> None:
     if not _NAME.fullmatch(trigger.name):
         raise InvalidTrigger(f"name is {shown(trigger.name)}; expected up to 63 of a-z 0-9 -, beginning with a letter")
-    wanted = "bucket" if trigger.is_storage else "topic"
     if not trigger.is_storage and trigger.event_type != events.MESSAGE_PUBLISHED:
         known = ", ".join([*events.STORAGE_TYPES, events.MESSAGE_PUBLISHED])
         raise InvalidTrigger(f"event_type is {shown(trigger.event_type)}; expected one of {known}")
-    if set(trigger.filters) != {wanted}:
+    wanted = "bucket" if trigger.is_storage else "topic"
+    if set(trigger.filters) != {wanted} and (trigger.is_storage or trigger.filters):
         raise InvalidTrigger(
-            f"filters has {shown(sorted(trigger.filters))}; {trigger.event_type} needs exactly {wanted}"
+            f"filters has {shown(sorted(trigger.filters))}; {trigger.event_type} takes {wanted} and no other"
         )
-    if not trigger.service:
-        raise InvalidTrigger("service is empty; expected the name of a Cloud Run service")
+    if bool(trigger.service) == bool(trigger.workflow):
+        raise InvalidTrigger(
+            f"service is {shown(trigger.service)} and workflow is {shown(trigger.workflow)};"
+            " expected the name of a Cloud Run service, or of a workflow"
+        )
     if not trigger.path.startswith("/"):
         raise InvalidTrigger(f"path is {shown(trigger.path)}; expected one that begins with /")
     low, high = DELIVERY_ATTEMPTS

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import threading
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -241,17 +239,18 @@ def test_header_values_are_visible_ascii_and_decode_to_the_text(text: str) -> No
     [
         (Trigger("Bad_Name", FINALIZED, {"bucket": "b"}, "s"), "name is"),
         (Trigger("t", "google.cloud.audit.log.v1.written", {"bucket": "b"}, "s"), "event_type is"),
-        (Trigger("t", FINALIZED, {}, "s"), "needs exactly bucket"),
-        (Trigger("t", FINALIZED, {"bucket": "b", "prefix": "x"}, "s"), "needs exactly bucket"),
-        (Trigger("t", events.MESSAGE_PUBLISHED, {"bucket": "b"}, "s"), "needs exactly topic"),
-        (Trigger("t", FINALIZED, {"bucket": "b"}), "service is empty"),
+        (Trigger("t", FINALIZED, {}, "s"), "takes bucket and no other"),
+        (Trigger("t", FINALIZED, {"bucket": "b", "prefix": "x"}, "s"), "takes bucket and no other"),
+        (Trigger("t", events.MESSAGE_PUBLISHED, {"bucket": "b"}, "s"), "takes topic and no other"),
+        (Trigger("t", FINALIZED, {"bucket": "b"}), "service is '' and workflow is ''"),
+        (Trigger("t", FINALIZED, {"bucket": "b"}, "s", workflow="w"), "service is 's' and workflow is 'w'"),
         (Trigger("t", FINALIZED, {"bucket": "b"}, "s", path="x"), "path is"),
         (Trigger("t", FINALIZED, {"bucket": "b"}, "s", max_attempts=4), "max_attempts is 4"),
         (Trigger("t", FINALIZED, {"bucket": "b"}, "s", backoff_s=(10.0, 601.0)), "backoff_s is"),
         (Trigger("t", FINALIZED, {"bucket": "b"}, "s", backoff_s=(20.0, 10.0)), "backoff_s is"),
     ],
     ids=[
-        *["name", "type", "no-filter", "more-filters", "wrong-filter", "service", "path", "attempts"],
+        *["name", "type", "no-filter", "more-filters", "wrong-filter", "service", "both", "path", "attempts"],
         *["long-backoff", "falling-backoff"],
     ],
 )
@@ -276,7 +275,7 @@ def test_a_trigger_on_a_topic_that_is_not_there_leaves_nothing_behind(cloud: Clo
         with_trigger(cloud, Trigger("t", events.MESSAGE_PUBLISHED, {"topic": "absent"}, "s"))
 
     assert cloud.call(cloud.eventarc.triggers) == []
-    assert list(cloud.context.store.items("eventarc.triggers")) == []
+    assert list(cloud.context.store.items("eventarc.trigger-records")) == []
 
 
 def test_a_deleted_trigger_delivers_nothing_and_keeps_its_dead_letters(cloud: Cloud, receiver: Receiver) -> None:
@@ -290,23 +289,34 @@ def test_a_deleted_trigger_delivers_nothing_and_keeps_its_dead_letters(cloud: Cl
     assert cloud.call(cloud.eventarc.triggers) == []
 
 
-def test_triggers_are_read_over_rest(cloud: Cloud) -> None:
-    cloud.serve_http()
-    with_trigger(cloud)
-    parent = "/v1/projects/demo-project/locations/europe-west4/triggers"
+def test_a_trigger_without_a_topic_gets_one_that_goes_with_it(cloud: Cloud, receiver: Receiver) -> None:
+    trigger = Trigger("on-note", events.MESSAGE_PUBLISHED, {}, "notes")
+    with_trigger(cloud, trigger)
+    topic = cloud.call(lambda: cloud.eventarc.topic(trigger))
+    cloud.call(lambda: cloud.pubsub.publish(topic, [PublishedMessage(b"note")]))
+    [request] = receiver.wait_for(1)
+    assert request.headers["ce-source"].endswith("/topics/eventarc-europe-west4-on-note")
 
-    with urllib.request.urlopen(f"{cloud.http_url}{parent}", timeout=PATIENCE_S) as response:
-        [listed] = json.load(response)["triggers"]
-    with urllib.request.urlopen(f"{cloud.http_url}{parent}/on-upload", timeout=PATIENCE_S) as response:
-        assert json.load(response) == listed
+    cloud.wait_until(cloud.pubsub.is_idle)
+    cloud.call(lambda: cloud.eventarc.delete_trigger("on-note"))
+    with pytest.raises(NotFound):
+        cloud.call(lambda: cloud.pubsub.publish(topic, [PublishedMessage(b"note")]))
 
-    assert listed["eventFilters"] == [
-        {"attribute": "type", "value": FINALIZED},
-        {"attribute": "bucket", "value": "inputs"},
-    ]
-    assert listed["destination"]["cloudRun"] == {"service": "ingest", "path": "/", "region": "europe-west4"}
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"{cloud.http_url}{parent}/absent", timeout=PATIENCE_S)
+
+def test_an_event_that_nobody_takes_is_dropped_after_a_day(cloud: Cloud, receiver: Receiver) -> None:
+    with_trigger(cloud, replace(ON_UPLOAD, max_attempts=100, backoff_s=(600.0, 600.0)))
+    receiver.answers = [500] * 1000
+    upload(cloud, an_object())
+    receiver.wait_for(1)
+    wait_for_delays(cloud)
+
+    cloud.advance(hours=23)
+    receiver.wait_for(2)
+    wait_for_delays(cloud)
+    cloud.advance(hours=1)
+
+    cloud.wait_until(cloud.pubsub.is_idle)
+    assert backlog(cloud, "on-upload-dead-letter") == 0
 
 
 FUNCTION = """
