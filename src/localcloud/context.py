@@ -36,8 +36,8 @@ class Context:
         self.faults.activity = self.activity
 
     def service_account(self, name: str) -> str:
-        """The email of a service account of this project."""
-        return f"{name}@{self.project}.iam.gserviceaccount.com"
+        """The email of a service account, by its name in this project or by its email."""
+        return name if "@" in name else f"{name}@{self.project}.iam.gserviceaccount.com"
 
     def service_url(self, service: str) -> str:
         """The address, and so the token audience, of a Cloud Run service."""

@@ -147,17 +147,17 @@ class _LoopbackOnly:
                 host = value
             elif key == b"origin":
                 origin = value
-        if not _is_loopback(host):
+        if not is_loopback(host):
             await error(403, f"The Host header is {_shown(host)}; this server answers to {HOST} and localhost.")(
                 scope, receive, send
             )
-        elif origin and not _is_loopback(origin.partition(b"://")[2]):
+        elif origin and not is_loopback(origin.partition(b"://")[2]):
             await error(403, f"Requests from web pages of {_shown(origin)} are refused.")(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
-def _is_loopback(authority: bytes) -> bool:
+def is_loopback(authority: bytes) -> bool:
     """Whether `host[:port]` means this machine by a name that nobody else can give it."""
     return _LOOPBACK.fullmatch(authority) is not None
 

@@ -12,6 +12,6 @@ https://cloud.google.com/docs/authentication/token-types
 """
 
 from localcloud.identity.errors import InvalidToken
-from localcloud.identity.tokens import ISSUER, LIFETIME_S, Identity
+from localcloud.identity.tokens import CLOUD_PLATFORM, ISSUER, LIFETIME_S, Identity
 
-__all__ = ["ISSUER", "LIFETIME_S", "Identity", "InvalidToken"]
+__all__ = ["CLOUD_PLATFORM", "ISSUER", "LIFETIME_S", "Identity", "InvalidToken"]

@@ -2,9 +2,9 @@
 
 Covered: scale from zero on a request and back to zero when idle, `min_instances`, `max_instances` and `concurrency`,
 the queue in front of them and its 429, start-up by TCP or an HTTP health check with its time limit, request time
-limits, SIGTERM and ten seconds before SIGKILL, `PORT` and the `K_` variables, identity tokens on private services,
-revisions (a new one takes the requests, the old one finishes its own), structured logs, and the read side of the Admin
-API v2.
+limits, SIGTERM and ten seconds before SIGKILL, `PORT` and the `K_` variables, a metadata server for each instance,
+identity tokens on private services, revisions (a new one takes the requests, the old one finishes its own), structured
+logs, and the read side of the Admin API v2.
 Not covered: containers (a service is a command), traffic splitting, jobs, WebSockets, HTTP/2, CPU throttling between
 requests, IAM beyond "has a token for this service".
 

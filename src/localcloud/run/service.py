@@ -15,6 +15,7 @@ import aiohttp
 
 from localcloud.activity import Level
 from localcloud.context import Context
+from localcloud.metadata import MetadataServer, of_container
 from localcloud.run import state
 from localcloud.run.errors import InstanceFailed, NoInstance, NoSuchService
 from localcloud.run.instances import ColdStart, Instance, Phase, StartFailed, free_port
@@ -210,6 +211,7 @@ class Service:
         self._log.close()
 
     def _start_one(self) -> None:
+        context = self._run.context
         instance = Instance(
             name=f"{self.revision}-{secrets.token_hex(4)}",
             spec=self.spec,
@@ -217,6 +219,7 @@ class Service:
             port=free_port(),
             log=self._log,
             watchdog=self._watchdog,
+            metadata=MetadataServer(context, of_container(context, self.spec.service_account, secrets.token_hex(64))),
         )
         self.instances.append(instance)
         self._run.events.append(instance.cold_start)

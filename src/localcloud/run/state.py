@@ -23,6 +23,7 @@ class ServiceSpec:
     `timeout_s` (of a request, waiting included) and `idle_s` are virtual time; `startup_timeout_s` is real time, as a
     process takes real time to start. Without `health_path` an instance is ready once it accepts connections, with it
     once that path answers 200. `max_queue` is how many requests may wait for an instance.
+    `service_account` is who it is, by email or by name in this project; if empty, the project's default account.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ServiceSpec:
     public: bool = False
     health_path: str | None = None
     max_queue: int = 1000
+    service_account: str = ""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

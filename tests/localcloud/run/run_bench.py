@@ -118,9 +118,11 @@ class Bench:
 
         return self.await_(called())
 
-    def deploy(self, name: str = "echo", script: str = SERVICE, **options: Any) -> ServiceSpec:
+    def deploy(self, name: str = "echo", script: str = SERVICE, bare: bool = True, **options: Any) -> ServiceSpec:
         options = {"public": True, "env": {"FILES": str(self.files)}, **options}
-        spec = ServiceSpec(name, command=(sys.executable, "-S", "-c", script), cwd=self.files, **options)
+        spec = ServiceSpec(
+            name, command=(sys.executable, *(["-S"] if bare else []), "-c", script), cwd=self.files, **options
+        )
         self.call(self.run.deploy, spec)
         return spec
 

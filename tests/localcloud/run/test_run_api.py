@@ -371,7 +371,7 @@ def test_a_service_ended_from_outside_is_started_again_by_the_next_request(bench
     first = bench.get("/").json()["pid"]
     instance = bench.instances()[0]
 
-    instance._signal(number)
+    instance._process.signal(number)
     bench.await_(instance.ended.wait())
 
     assert bench.get("/").json()["pid"] != first
