@@ -18,8 +18,8 @@ from localcloud.endpoints import HEADERS
 from localcloud.gateway import error
 
 FIRST = 500  # events that a new reader gets of what was before
-BATCH = 500  # events in one frame
-COLLECT_S = 0.1  # of real time, for events to become one frame
+BATCH = 2000  # events in one frame
+COLLECT_S = 0.1  # of real time between two frames: what a reader costs is bounded, however much happens
 RETRY_MS = 1000  # until a browser that lost the connection comes back
 MAX_READERS = 64
 
@@ -50,7 +50,7 @@ class Stream:
         activity = self._activity
         self._readers += 1
         try:
-            yield b"retry: %d\nevent: hello\ndata: {}\n\n" % RETRY_MS
+            yield b'retry: %d\nevent: hello\ndata: "%s"\n\n' % (RETRY_MS, self._process.encode())
             while not activity.closed:
                 # Sending waits for the reader: while it is slow the log moves on, and this catches up or has a gap.
                 if missed := activity.missed(number):
@@ -60,9 +60,8 @@ class Stream:
                 if events:
                     number = events[-1].number
                     yield self._frame("activity", number, events)
-                if len(events) < BATCH:
-                    await activity.follow(number)
-                    await asyncio.sleep(COLLECT_S)
+                await asyncio.sleep(COLLECT_S)
+                await activity.follow(number)
         finally:
             self._readers -= 1
 

@@ -86,9 +86,11 @@ def test_an_id_of_another_process_means_to_begin_anew(cloud: LocalCloud, client:
     client.bucket("uploads").blob("three").upload_from_string(b"x")
 
     with reading(cloud.http_url, "0000-999999999") as reader:
-        seen, _ = reader.until("uploads/three")
+        assert reader.frame()[0] == "hello"
+        seen, last = reader.until("uploads/three")
 
     assert seen
+    assert not last.startswith("0000-")
 
 
 def test_a_page_that_was_away_for_too_long_is_told_how_much_it_missed(cloud: LocalCloud, client: storage.Client):

@@ -2,7 +2,7 @@
 
 import { button, clockText, count, h, morphChildren, now, setNow, tick } from "./dom.js";
 import { admin, follow, get } from "./server.js";
-import { events, remember } from "./events.js";
+import { begin, events, remember } from "./events.js";
 import { faults } from "./faults.js";
 import { overview } from "./overview.js";
 import { services } from "./services.js";
@@ -155,7 +155,8 @@ function navigate() {
   load();
 }
 
-function linked(isUp) {
+function linked(isUp, process) {
+  if (isUp) begin(process);
   const element = document.getElementById("link");
   element.className = isUp ? "up" : "down";
   element.textContent = isUp ? "live" : "not connected";

@@ -7,7 +7,12 @@ const SHOWN = 300;
 const SERVICES = ["storage", "pubsub", "eventarc", "run", "workflows", "scheduler", "faults", "clock"];
 const LEVELS = { info: 0, warning: 1, error: 2 };
 
-const log = { events: [], missed: 0, paused: null };
+const log = { process: null, events: [], missed: 0, paused: null };
+
+/** The log is that of this process; what another one said is over. */
+export function begin(process) {
+  if (log.process !== process) Object.assign(log, { process, events: [], missed: 0, paused: null });
+}
 
 /** Events that came in, and how many the server no longer had. */
 export function remember(happened, missed = 0) {

@@ -35,13 +35,13 @@ async function json(answer) {
   return body;
 }
 
-/** Read the activity log along while the page is looked at: `told(events)`, `missed(count)`, `linked(is up)`. */
-export function follow({ told, missed, linked }) {
+/** Read the activity log along while the page is looked at: `linked(is up, process)`, `told(events)`, `missed(count)`. */
+export function follow({ linked, told, missed }) {
   let source = null;
   let last = "";
   function open() {
     source = new EventSource(address("events", { after: last }));
-    source.addEventListener("hello", () => linked(true));
+    source.addEventListener("hello", (event) => linked(true, JSON.parse(event.data)));
     source.addEventListener("activity", (event) => {
       last = event.lastEventId;
       told(JSON.parse(event.data));
