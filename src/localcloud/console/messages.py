@@ -7,7 +7,7 @@ import base64
 import msgspec
 
 from localcloud.pubsub.errors import FailedPrecondition, NotFound, shown
-from localcloud.pubsub.resources import PublishedMessage, full_name, short_name
+from localcloud.pubsub.resources import PublishedMessage, backoff_s, full_name, retention_s, short_name
 from localcloud.pubsub.state import PubSub
 from localcloud.pubsub.subscription import Subscription
 
@@ -25,7 +25,10 @@ class SubscriptionView(msgspec.Struct):
     filter: str
     is_ordered: bool
     is_detached: bool
+    is_exactly_once: bool
     ack_deadline_s: int
+    retention_s: float
+    retry_s: tuple[float, float] | None  # shortest and longest backoff, if it has a policy
     dead_letter_topic: str
     max_attempts: int
     backlog: int
@@ -98,7 +101,10 @@ def subscription_view(subscription: Subscription) -> SubscriptionView:
         filter=resource.filter,
         is_ordered=resource.enable_message_ordering,
         is_detached=resource.detached,
+        is_exactly_once=resource.enable_exactly_once_delivery,
         ack_deadline_s=resource.ack_deadline_seconds,
+        retention_s=retention_s(resource),
+        retry_s=backoff_s(resource),
         dead_letter_topic=short_name(resource.dead_letter_policy.dead_letter_topic),
         max_attempts=resource.dead_letter_policy.max_delivery_attempts,
         backlog=len(subscription.backlog),

@@ -89,6 +89,7 @@ class TriggerView(msgspec.Struct):
     filters: dict[str, str]
     service: str
     path: str
+    workflow: str  # instead of a service
     max_attempts: int
     backoff_s: tuple[float, float]
     dead_letter: str  # subscription
@@ -105,6 +106,7 @@ def triggers(cloud: LocalCloud) -> list[TriggerView]:
             filters=dict(trigger.filters),
             service=trigger.service,
             path=trigger.path,
+            workflow=trigger.workflow,
             max_attempts=trigger.max_attempts,
             backoff_s=trigger.backoff_s,
             dead_letter=trigger.dead_letter,

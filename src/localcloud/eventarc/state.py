@@ -149,6 +149,7 @@ class Eventarc:
                 with contextlib.suppress(NotFound):
                     self._pubsub.delete_topic(full_name(project, "topics", self.topic(trigger)))
         del self._records[name]
+        self.context.activity.emit("eventarc", name, "trigger deleted")
 
     def triggers(self) -> list[Trigger]:
         """All triggers by name."""
@@ -207,6 +208,7 @@ class Eventarc:
         else:
             record = replace(known, trigger=trigger, updated=now)
         self.context.store.put(TRIGGERS, trigger.name, msgspec.json.encode(record))
+        self.context.activity.emit("eventarc", trigger.name, "trigger saved")
         return record
 
     def _keep(self, record: Record) -> None:

@@ -316,6 +316,7 @@ class PubSub:
         """
         subscription = self._attached(name)
         subscription.seek(moment, self._topics.kept(subscription.resource.topic))
+        self.context.activity.emit("pubsub", short_name(name), "sought")
 
     def create_snapshot(self, name: str, subscription: str, labels: dict[str, str]) -> Any:
         """Hold what a subscription has to acknowledge; an empty name is chosen. Raises as `Snapshots.create`."""
@@ -336,6 +337,7 @@ class PubSub:
             raise InvalidArgument(f"snapshot {shown(snapshot)} is of {topic}, not of {subscription.resource.topic}")
         self._admit()
         subscription.seek_to(self.snapshots.rows(snapshot))
+        self.context.activity.emit("pubsub", short_name(name), "sought", "to %s", short_name(snapshot))
 
     def check_exists(self, name: str) -> None:
         """Raises NotFound for a name that is no topic, subscription, snapshot or schema."""

@@ -75,8 +75,8 @@ def up(
         else:
             _print(told, here.command(folder, "env"), here.command(folder, "run", "examples/reviews.jsonl"))
         out.file.flush()
-        if open_console:
-            webbrowser.open(told["console"])
+        if open_console and not webbrowser.open(told["console"]):
+            err.print(f"No browser could be started; open {told['console']}")
         _watch(cloud, ended)
         err.print("[dim]ending[/]")
     err.print("Ended. Nothing is left running; the state is kept.")

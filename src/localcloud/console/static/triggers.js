@@ -4,6 +4,7 @@ import { count, duration, h, link, moment, table, tag } from "./dom.js";
 import { subscriptionLink, topicLink } from "./pubsub.js";
 import { get } from "./server.js";
 import { serviceLink } from "./services.js";
+import { workflowLink } from "./workflows.js";
 
 export const triggers = {
   title: "Triggers",
@@ -15,7 +16,7 @@ export const triggers = {
       cells: [
         link(`#/events?service=eventarc&text=${encodeURIComponent(each.name)}`, each.name),
         [each.event_type.replace("google.cloud.", ""), " ", Object.entries(each.filters).map(([key, value]) => h("div", null, h("span", { class: "muted" }, `${key} `), value))],
-        [serviceLink(each.service), each.path === "/" ? "" : each.path],
+        each.workflow ? workflowLink(each.workflow) : [serviceLink(each.service), each.path === "/" ? "" : each.path],
         each.transport === null ? tag("transport is gone", "bad") : each.transport.backlog ? link(`#/pubsub/subscription/${each.transport.name}`, count(each.transport.backlog)) : 0,
         each.transport?.leased ? tag(each.transport.leased, "info") : 0,
         each.transport?.oldest ? moment(each.transport.oldest, { only: "age" }) : "",

@@ -27,12 +27,13 @@ export const workflows = {
 
 const STATES = { ACTIVE: "info", SUCCEEDED: "good", FAILED: "bad", CANCELLED: "warn", QUEUED: "", UNAVAILABLE: "bad" };
 
+export const workflowLink = (name) => link(`#/workflows/${encodeURIComponent(name)}`, name);
 export const executionLink = (each) => link(`#/workflows/${encodeURIComponent(each.workflow)}/${each.id}`, `${each.workflow}/${each.id.slice(0, 8)}`);
 
 function list(all) {
   const rows = all.map((each) => ({
     key: each.name,
-    cells: [link(`#/workflows/${encodeURIComponent(each.name)}`, each.name), each.revision, moment(each.updated)],
+    cells: [workflowLink(each.name), each.revision, moment(each.updated)],
   }));
   const latest = all
     .flatMap((workflow) => workflow.latest)
@@ -79,7 +80,7 @@ function executionPage(execution, workflow, page) {
   const isActive = execution.state === "ACTIVE";
   const cancel = () => page.act(() => send("POST", "cancel", { workflow, id: execution.id }), "Cancelled.");
   return [
-    crumbs(link("#/workflows", "Workflows"), link(`#/workflows/${encodeURIComponent(workflow)}`, workflow)),
+    crumbs(link("#/workflows", "Workflows"), workflowLink(workflow)),
     h("h1", null, execution.id),
     h("p", { class: "row" }, tag(execution.state, STATES[execution.state]), link(`#/events?ref=${execution.id}`, "Events"), isActive && button("Cancel", cancel, { class: "danger" })),
     facts([
