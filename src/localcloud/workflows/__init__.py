@@ -3,11 +3,20 @@
 Covered: all steps (assign, call, switch, for, parallel, try with retry and except, raise, return, next, nested steps,
 subworkflows), the checks made at deployment, expressions, the standard library, callbacks, HTTP calls with OIDC and
 OAuth2, the connectors that `connectors.py` lists, the limits of an execution (steps, memory, call stack, nesting,
-response, argument), error contexts and stack traces, revisions, cancelling, listing with filters. Executions survive
-the end of the process: completed effects are journaled and not repeated.
+response, argument), error contexts and stack traces. Executions survive the end of the process: completed effects are
+journaled and not repeated; one that cannot go on ends FAILED with the reason.
 
-Left out: Workflows' own create, update and delete calls (deploy with `Workflows.deploy`), step entries, exported data,
-customer-managed keys, call logging, quotas on concurrent executions, private services.
+Of the APIs, over gRPC as far as the client library has messages and over REST: executions create, get, list, cancel,
+exportData, deleteExecutionHistory; step entries get and list; callbacks list; triggerPubsubExecution; workflows create,
+get, list, update, delete and their revisions; operations get, list, wait, delete. Lists take filters, orders and pages.
+Each method is a fault point: `workflows.` and its name in `table.py`, such as `workflows.executions.create`.
+
+Differs: operations are over at once; nobody needs a permission, not even to call back; calls stay on this machine
+unless the operator allows a host (`http.py`); step entries have no variable data, and after a restart the times of the
+replay; ended executions are kept 90 days of virtual time, of step entries 5,000 an execution.
+
+Left out: customer-managed keys, call logging, quotas on concurrent executions (nothing is ever QUEUED), private
+services, locations, tags.
 
 Decisions where Google's documentation is silent say `Not documented:` where they are made.
 """

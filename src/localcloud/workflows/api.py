@@ -1,239 +1,178 @@
-"""How are Workflows and Workflow Executions called? gRPC, and the same methods over REST.
+"""How are Workflows and Workflow Executions called? gRPC and REST, both from the table in `table.py`.
 
-One function a method, from request to response; the two wires only translate.
-https://cloud.google.com/workflows/docs/reference/rpc https://cloud.google.com/workflows/docs/reference/executions/rest
+A REST request becomes the message of its method by the rules of transcoding (https://google.aip.dev/127): path, query
+and body each fill fields. Beside the methods stand the endpoints at which executions are called back.
 """
 
 from __future__ import annotations
 
+import json
+import re
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import grpc
-from google.cloud import workflows_v1
-from google.cloud.workflows import executions_v1
+import msgspec
 from google.protobuf import json_format
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from localcloud.gateway import read_body
-from localcloud.workflows import listing, values
+from localcloud.workflows import values
 from localcloud.workflows.callbacks import Busy, WrongMethod
 from localcloud.workflows.errors import ApiError, injected, invalid, not_found
-from localcloud.workflows.messages import BASIC, FULL, as_json, execution_json, execution_message, workflow_message
-from localcloud.workflows.state import Execution, Workflow, Workflows
+from localcloud.workflows.state import Workflows
+from localcloud.workflows.table import METHODS, Method
 
-MAX_BASIC_PAGE, MAX_FULL_PAGE = 1000, 100
 MAX_BODY_BYTES = 2 * 2**20  # Not documented: of a callback's request. Here: as large as a response may be.
-_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-_PARENT = "/v1/projects/{project}/locations/{location}"
-_EXECUTIONS = f"{_PARENT}/workflows/{{workflow}}/executions"
+_CALLBACK = (
+    "/v1/projects/{project}/locations/{location}/workflows/{workflow}/executions/{execution}/callbacks/{callback}"
+)
+_CALLBACK_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+# https://cloud.google.com/apis/docs/system-parameters
+_SYSTEM_PARAMETERS = {
+    "$alt", "$.xgafv", "$fields", "$prettyPrint", "$userProject", "access_token", "alt", "callback", "fields", "key",
+    "oauth_token", "prettyPrint", "quotaUser", "uploadType", "upload_protocol", "userIp",
+}  # fmt: skip
+_VARIABLE = re.compile(r"\{([\w.]+)=([^}]+)\}")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-async def create(workflows: Workflows, parent: str, wanted: Any) -> Execution:
-    """Create an execution from an Execution message, with the faults that were ordered for it."""
-    fault = workflows.context.faults.take("workflows.executions.create", parent.rpartition("/")[2])
+async def answer(workflows: Workflows, method: Method, request: Any, *extras: Any) -> Any:
+    """What the method gives, with the faults that were ordered for it. Raises ApiError."""
+    fault = workflows.context.faults.take(f"workflows.{method.fault}", _resource(request))
     if fault is not None and fault.action == "delay":
         await workflows.context.clock.sleep(fault.delay_s)
     if fault is not None and fault.action == "fail":
         raise injected(fault.status)
-    execution = workflows.create_execution(parent, wanted.argument, wanted.labels, wanted.call_log_level)
+    found = method.call(workflows, request, *extras)
     if fault is not None and fault.action == "fail_after":
         raise injected(fault.status)
-    return execution
+    return found
 
 
-def list_page(workflows: Workflows, request: Any) -> tuple[list[Execution], str, int]:
-    """The executions of a page, the token of the next page, and the view."""
-    view = request.view or BASIC
-    chosen = listing.select(workflows.list(request.parent), request.filter, request.order_by)
-    most = MAX_BASIC_PAGE if view == BASIC else MAX_FULL_PAGE
-    return *listing.page(chosen, request.page_size, request.page_token, most=most), view
+def _resource(request: Any) -> str:
+    """The short name of what a request is about: a new workflow's, or what is behind the last slash."""
+    if made := getattr(request, "workflow_id", ""):
+        return str(made)
+    name = getattr(request, "name", "") or getattr(request, "parent", "") or getattr(request, "workflow", "")
+    return str(getattr(name, "name", name)).rpartition("/")[2]
+
+
+# gRPC
 
 
 def grpc_handlers(workflows: Workflows) -> list[grpc.GenericRpcHandler]:
-    """The services google.cloud.workflows.executions.v1.Executions and google.cloud.workflows.v1.Workflows."""
-    api = _Methods(workflows)
-    executions = {
-        "CreateExecution": (api.CreateExecution, executions_v1.CreateExecutionRequest),
-        "GetExecution": (api.GetExecution, executions_v1.GetExecutionRequest),
-        "ListExecutions": (api.ListExecutions, executions_v1.ListExecutionsRequest),
-        "CancelExecution": (api.CancelExecution, executions_v1.CancelExecutionRequest),
-    }
-    definitions = {
-        "GetWorkflow": (api.GetWorkflow, workflows_v1.GetWorkflowRequest),
-        "ListWorkflows": (api.ListWorkflows, workflows_v1.ListWorkflowsRequest),
-    }
-    return [
-        _service("google.cloud.workflows.executions.v1.Executions", executions),
-        _service("google.cloud.workflows.v1.Workflows", definitions),
-    ]
+    """The services Executions, Workflows and Operations."""
+    services: dict[str, dict[str, Any]] = defaultdict(dict)
+    for method in METHODS:
+        if method.rpc is not None and method.message is not None:
+            service, name = method.rpc
+            services[service][name] = grpc.unary_unary_rpc_method_handler(
+                _rpc(workflows, method, method.message),
+                request_deserializer=method.kind.FromString,
+                response_serializer=lambda message: message.SerializeToString(),
+            )
+    return [grpc.method_handlers_generic_handler(service, handlers) for service, handlers in services.items()]
 
 
-class _Methods:
-    """The methods of both services, by the names of the protocol."""
-
-    def __init__(self, workflows: Workflows) -> None:
-        self._workflows = workflows
-
-    async def CreateExecution(self, request: Any) -> Any:
-        return execution_message(await create(self._workflows, request.parent, request.execution), FULL)
-
-    async def GetExecution(self, request: Any) -> Any:
-        return execution_message(self._workflows.get(request.name), request.view or FULL)
-
-    async def ListExecutions(self, request: Any) -> Any:
-        executions, token, view = list_page(self._workflows, request)
-        messages = [execution_message(each, view) for each in executions]
-        return executions_v1.ListExecutionsResponse.pb()(executions=messages, next_page_token=token)
-
-    async def CancelExecution(self, request: Any) -> Any:
-        return execution_message(self._workflows.cancel(request.name), FULL)
-
-    async def GetWorkflow(self, request: Any) -> Any:
-        return self._message(self._workflows.workflow(request.name))
-
-    async def ListWorkflows(self, request: Any) -> Any:
-        messages = [self._message(each) for each in self._workflows.workflows()]
-        return workflows_v1.ListWorkflowsResponse.pb()(workflows=messages)
-
-    def _message(self, workflow: Workflow) -> Any:
-        account = self._workflows.context.service_account(workflow.spec.service_account)
-        return workflow_message(workflow, self._workflows.resource_name(workflow.name), account)
-
-
-def _service(name: str, methods: Mapping[str, tuple[Callable[[Any], Awaitable[Any]], Any]]) -> grpc.GenericRpcHandler:
-    handlers = {
-        method: grpc.unary_unary_rpc_method_handler(
-            _answering(call),
-            request_deserializer=kind.pb().FromString,
-            response_serializer=lambda message: message.SerializeToString(),
-        )
-        for method, (call, kind) in methods.items()
-    }
-    return grpc.method_handlers_generic_handler(name, handlers)
-
-
-def _answering(call: Callable[[Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
-    async def answer(request: Any, context: Any) -> Any:
+def _rpc(
+    workflows: Workflows, method: Method, message: Callable[[Workflows, Any], Any]
+) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def called(request: Any, context: Any) -> Any:
         try:
-            return await call(request)
+            return message(workflows, await answer(workflows, method, request))
         except ApiError as error:
             return await context.abort(grpc.StatusCode[error.code], error.message)
 
-    return answer
+    return called
+
+
+# REST
 
 
 def routes(workflows: Workflows) -> list[BaseRoute]:
-    """The REST methods, and the callback endpoints of executions."""
-    api = _Rest(workflows)
+    """The methods, and the callback endpoints of executions."""
+    # A path with a verb also matches without it, as a name that ends with the verb.
+    ordered = sorted((method for method in METHODS if method.path), key=lambda method: ":" not in method.path)
     return [
-        Route(f"{_PARENT}/workflows", _guarded(api.list_workflows), methods=["GET"]),
-        Route(f"{_PARENT}/workflows/{{workflow}}", _guarded(api.get_workflow), methods=["GET"]),
-        Route(_EXECUTIONS, _guarded(api.create_execution), methods=["POST"]),
-        Route(_EXECUTIONS, _guarded(api.list_executions), methods=["GET"]),
-        Route(f"{_EXECUTIONS}/{{execution}}:cancel", _guarded(api.cancel_execution), methods=["POST"]),
-        Route(f"{_EXECUTIONS}/{{execution}}", _guarded(api.get_execution), methods=["GET"]),
-        Route(f"{_EXECUTIONS}/{{execution}}/callbacks", _guarded(api.list_callbacks), methods=["GET"]),
-        Route(f"{_EXECUTIONS}/{{execution}}/callbacks/{{callback}}", _guarded(api.call_back), methods=_METHODS),
+        *(Route(_route(method.path), _guarded(_rest(workflows, method)), methods=[method.verb]) for method in ordered),
+        Route(_CALLBACK, _guarded(_called_back(workflows)), methods=_CALLBACK_METHODS),
     ]
 
 
-class _Rest:
-    """The methods as they are called with JSON."""
-
-    def __init__(self, workflows: Workflows) -> None:
-        self._workflows = workflows
-        self._methods = _Methods(workflows)
-
-    async def list_workflows(self, request: Request) -> Response:
-        return JSONResponse(as_json(await self._methods.ListWorkflows(None)))
-
-    async def get_workflow(self, request: Request) -> Response:
-        wanted = workflows_v1.GetWorkflowRequest.pb()(name=_workflow(request))
-        return JSONResponse(as_json(await self._methods.GetWorkflow(wanted)))
-
-    async def create_execution(self, request: Request) -> Response:
-        body = await _body(request)
-        try:
-            # Fields that the client library's message lacks, such as disableConcurrencyQuotaOverflowBuffering, pass.
-            wanted = json_format.Parse(body or b"{}", executions_v1.Execution.pb()(), ignore_unknown_fields=True)
-        except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-            raise invalid(f"the body is not an Execution: {error}") from error
-        execution = await create(self._workflows, _workflow(request), wanted)
-        return JSONResponse(execution_json(execution, FULL))
-
-    async def get_execution(self, request: Request) -> Response:
-        view = _view(request) or FULL
-        return JSONResponse(execution_json(self._workflows.get(_execution(request)), view))
-
-    async def cancel_execution(self, request: Request) -> Response:
-        return JSONResponse(execution_json(self._workflows.cancel(_execution(request)), FULL))
-
-    async def list_executions(self, request: Request) -> Response:
-        query = request.query_params
-        size = query.get("pageSize", "0")
-        if not size.isdecimal():
-            raise invalid(f"pageSize is {size!r}; expected a number")
-        wanted = executions_v1.ListExecutionsRequest.pb()(
-            parent=_workflow(request),
-            page_size=int(size),
-            page_token=query.get("pageToken", ""),
-            view=_view(request),
-            filter=query.get("filter", ""),
-            order_by=query.get("orderBy", ""),
-        )
-        executions, token, view = list_page(self._workflows, wanted)
-        page = {"executions": [execution_json(each, view) for each in executions], "nextPageToken": token}
-        return JSONResponse({name: value for name, value in page.items() if value})
-
-    async def list_callbacks(self, request: Request) -> Response:
-        name = _execution(request)
-        self._workflows.get(name)
-        callbacks = self._workflows.callbacks(name)
-        found = [] if callbacks is None else callbacks.identifiers()
-        return JSONResponse({"callbacks": [{"name": f"{name}/callbacks/{each}"} for each in found]})
-
-    async def call_back(self, request: Request) -> Response:
-        callbacks = self._workflows.callbacks(_execution(request))
-        received = {
-            "http_request": {
-                "body": _content(await _body(request), request.headers.get("content-type", "")),
-                "headers": {name.title(): value for name, value in request.headers.items()},
-                "method": request.method,
-                "query": {name: request.query_params.getlist(name) for name in request.query_params},
-                "url": request.url.path,
-            },
-            "received_time": self._workflows.context.clock.now().isoformat(),
-            "type": "HTTP",
-        }
-        try:
-            if callbacks is None or not callbacks.receive(request.path_params["callback"], request.method, received):
-                raise not_found(f"callback {request.url.path}")
-        except Busy as error:
-            raise ApiError("RESOURCE_EXHAUSTED", "an earlier callback is not processed yet") from error
-        except WrongMethod as error:
-            return Response(status_code=405, headers={"Allow": str(error)})
-        return JSONResponse({})
+def _route(path: str) -> str:
+    """`{name=projects/*/x/*}:run` as a path with one parameter for each `*`."""
+    numbered = iter(range(20))
+    return "/v1/" + _VARIABLE.sub(lambda match: re.sub(r"\*", lambda _: f"{{p{next(numbered)}}}", match[2]), path)
 
 
-def _workflow(request: Request) -> str:
-    path = request.path_params
-    return f"projects/{path['project']}/locations/{path['location']}/workflows/{path['workflow']}"
+def _rest(workflows: Workflows, method: Method) -> Endpoint:
+    match = _VARIABLE.search(method.path)
+    assert match is not None, method.path  # noqa: S101  # each path in the table has one
+    field, template = match[1], match[2]
+
+    async def called(request: Request) -> Response:
+        parts = iter(request.path_params.values())
+        named = re.sub(r"\*", lambda _: next(parts), template)
+        body = await _json_body(request) if method.body else {}
+        extras = [_extras(method.extras, body)] if method.extras is not None else []
+        content = _content(method, _query(request), body, field, named)
+        found = await answer(workflows, method, _message(method.kind, content), *extras)
+        return JSONResponse(method.json(workflows, found))
+
+    return called
 
 
-def _execution(request: Request) -> str:
-    return f"{_workflow(request)}/executions/{request.path_params['execution']}"
+def _content(method: Method, query: Mapping[str, str], body: dict[str, Any], field: str, named: str) -> dict[str, Any]:
+    """The request as JSON."""
+    content: dict[str, Any] = {**query}
+    if method.body == "*":
+        content |= body
+    elif method.body:
+        content[method.body] = body
+    holder, _, rest = field.rpartition(".")
+    if holder:
+        content[holder] = {**content.get(holder, {}), rest: named}
+    else:
+        content[field] = named
+    return content
 
 
-def _view(request: Request) -> int:
-    name = request.query_params.get("view", "EXECUTION_VIEW_UNSPECIFIED")
-    if name not in executions_v1.ExecutionView.__members__:
-        raise invalid(f"view is {name!r}; expected BASIC or FULL")
-    return int(executions_v1.ExecutionView.__members__[name])
+def _query(request: Request) -> dict[str, str]:
+    query = {name: value for name, value in request.query_params.items() if name not in _SYSTEM_PARAMETERS}
+    if "updateMask" in query:  # the JSON form of a mask knows camel case only; the service takes both
+        query["updateMask"] = re.sub(r"_([a-z])", lambda found: found[1].upper(), query["updateMask"])
+    return query
+
+
+async def _json_body(request: Request) -> dict[str, Any]:
+    try:
+        body = json.loads(await _body(request) or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"the body is not JSON: {str(error)[:200]}") from error
+    if not isinstance(body, dict):
+        raise invalid("the body is not a JSON object")
+    return body
+
+
+def _extras(kind: type[msgspec.Struct], body: dict[str, Any]) -> Any:
+    """The fields that the message lacks, taken out of the body."""
+    names = msgspec.structs.fields(kind)
+    taken = {field.encode_name: body.pop(field.encode_name) for field in names if field.encode_name in body}
+    return _message(kind, taken)
+
+
+def _message(kind: Any, content: dict[str, Any]) -> Any:
+    try:
+        if issubclass(kind, msgspec.Struct):
+            return msgspec.convert(content, kind, strict=False)
+        return json_format.ParseDict(content, kind())
+    except (json_format.ParseError, msgspec.ValidationError, RecursionError) as error:
+        raise invalid(f"invalid request: {str(error)[:300]}") from error
 
 
 async def _body(request: Request) -> bytes:
@@ -243,7 +182,56 @@ async def _body(request: Request) -> bytes:
         raise invalid(str(error)) from error
 
 
-def _content(body: bytes, content_type: str) -> Any:
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except ApiError as error:
+            content = {"code": error.http_status, "message": error.message, "status": error.code}
+            return JSONResponse({"error": content}, error.http_status)
+
+    return guarded
+
+
+# Callbacks
+
+
+def _called_back(workflows: Workflows) -> Endpoint:
+    """Takes what is sent to a callback endpoint. Anybody may send: there are no permissions here."""
+
+    async def called(request: Request) -> Response:
+        path = request.path_params
+        name, _, identifier = request.url.path.removeprefix("/v1/").rpartition("/callbacks/")
+        fault = workflows.context.faults.take("workflows.callbacks.receive", path["execution"])
+        if fault is not None and fault.action == "fail":
+            raise injected(fault.status)
+        callbacks = workflows.callbacks(name)
+        received = {
+            "http_request": {
+                "body": _received(await _body(request), request.headers.get("content-type", "")),
+                "headers": {name.title(): value for name, value in request.headers.items()},
+                "method": request.method,
+                "query": {name: request.query_params.getlist(name) for name in request.query_params},
+                "url": request.url.path,
+            },
+            "received_time": workflows.context.clock.now().isoformat(),
+            "type": "HTTP",
+        }
+        try:
+            if callbacks is None or not callbacks.receive(identifier, request.method, received):
+                raise not_found(f"callback {request.url.path}")
+        except Busy as error:
+            raise ApiError("RESOURCE_EXHAUSTED", "an earlier callback is not processed yet") from error
+        except WrongMethod as error:
+            return Response(status_code=405, headers={"Allow": str(error)})
+        if fault is not None and fault.action == "fail_after":
+            raise injected(fault.status)
+        return JSONResponse({})
+
+    return called
+
+
+def _received(body: bytes, content_type: str) -> Any:
     if content_type.partition(";")[0].strip() == "application/json":
         try:
             return values.from_json(body)
@@ -253,14 +241,3 @@ def _content(body: bytes, content_type: str) -> Any:
         return body.decode() if body else None
     except UnicodeDecodeError:
         return body
-
-
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    async def answer(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except ApiError as error:
-            content = {"code": error.http_status, "message": error.message, "status": error.code}
-            return JSONResponse({"error": content}, error.http_status)
-
-    return answer

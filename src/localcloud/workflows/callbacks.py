@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -24,6 +25,16 @@ class _Slot(msgspec.Struct):
     method: str
     number: int = 0
     request: Value = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What is known of an endpoint: its id and method, requests not taken yet, and how many steps wait for one."""
+
+    id: str
+    method: str
+    pending: Sequence[Value]
+    waiters: int
 
 
 class Busy(Exception):
@@ -91,13 +102,15 @@ class Callbacks:
             self._arrivals[identifier].set()
         return True
 
-    def identifiers(self) -> list[str]:
-        """The endpoints."""
-        return [key.rpartition("/")[2] for key, _ in self.context.store.items(TABLE, prefix=f"{self.execution}/")]
-
-    def drop(self) -> None:
-        """Forget all endpoints; the caller holds the transaction that ends the execution."""
-        self.context.store.delete_all(TABLE, f"{self.execution}/")
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoints, by their ids."""
+        rows = self.context.store.items(TABLE, prefix=f"{self.execution}/")
+        found = []
+        for key, row in rows:
+            identifier, slot = key.rpartition("/")[2], msgspec.msgpack.decode(row, type=_Slot)
+            pending = [] if slot.request is None else [slot.request]
+            found.append(Endpoint(identifier, slot.method, pending, self.waiters(identifier)))
+        return found
 
     def _get(self, identifier: str) -> _Slot | None:
         row = self.context.store.get(TABLE, f"{self.execution}/{identifier}")

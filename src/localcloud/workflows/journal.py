@@ -78,10 +78,9 @@ class Journal:
         self._write(path, position, kind, None, value)
         return value
 
-    def drop(self) -> None:
-        """Forget all rows; the caller holds the transaction that ends the execution. Nothing is recorded any more."""
+    def close(self) -> None:
+        """Record nothing any more: the execution has ended."""
         self._closed = True
-        self._store.delete_all(TABLE, self._prefix)
 
     def _take(self, path: str, position: int, kind: str) -> _Record | None:
         record = self._recorded.pop((path, position), None)

@@ -1,111 +1,98 @@
-"""Which executions does a list request ask for, and in which order? A subset of AIP-160 and AIP-132.
-
-Filters are comparisons joined by AND: `state="FAILED" AND createTime>"2024-01-01T00:00:00Z" AND labels.team="a"`.
-"""
+"""Which resources does a list request ask for, in which order, and where does its page end?"""
 
 from __future__ import annotations
 
-import operator
-import re
+import base64
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from localcloud.workflows.errors import invalid
-from localcloud.workflows.state import Execution
+from localcloud.workflows.filters import Field, Fields
 
-_COMPARISON = re.compile(
-    r"""\s*(?P<field>[\w.-]+)\s*(?P<sign><=|>=|!=|=|<|>|:)\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<bare>[^\s"()]+))\s*"""
-)
-_SIGNS: dict[str, Callable[[Any, Any], bool]] = {
-    "=": operator.eq,
-    ":": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "<=": operator.le,
-    ">=": operator.ge,
-}
-_FIELDS: dict[str, Callable[[Execution], Any]] = {
-    "executionId": lambda each: each.name.rpartition("/")[2],
-    "state": lambda each: each.state,
-    "createTime": lambda each: each.create_time,
-    "startTime": lambda each: each.create_time,
-    "endTime": lambda each: each.end_time,
-    "duration": lambda each: None if each.end_time is None else each.end_time - each.create_time,
-    "workflowRevisionId": lambda each: each.revision,
-    "stepName": lambda each: each.current[1] if each.current else None,
-}
-_TIMES = ("createTime", "startTime", "endTime")
-_LABELS = re.compile(r"labels?\.(.+)")
-
-Predicate = Callable[[Execution], bool]
+_T = TypeVar("_T")
 
 
-def select(executions: Sequence[Execution], filter_text: str, order_by: str) -> list[Execution]:
-    """The executions that pass the filter, in order. Raises ApiError INVALID_ARGUMENT."""
-    predicates = [_predicate(part) for part in _conjuncts(filter_text)]
-    chosen = [each for each in executions if all(predicate(each) for predicate in predicates)]
-    return _ordered(chosen, order_by)
+@dataclass(frozen=True, slots=True)
+class Page(Generic[_T]):
+    """One page, the token of the next one, and how many resources there are on all."""
+
+    items: Sequence[_T]
+    next_token: str
+    total: int
 
 
-def page(executions: Sequence[Execution], size: int, token: str, *, most: int) -> tuple[list[Execution], str]:
-    """One page and the token of the next. The token names the last execution of the page before."""
-    if size < 0:
-        raise invalid(f"page_size is negative: {size}")
-    names = [each.name.rpartition("/")[2] for each in executions]
-    if token and token not in names:
-        raise invalid("page_token is not of this list")
-    first = names.index(token) + 1 if token else 0
-    last = first + min(size or 100, most)
-    return list(executions[first:last]), names[last - 1] if last < len(names) else ""
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[_T]):
+    """How a kind of resource is listed. `key` names one within the list, `default` and `most` are sizes of a page."""
+
+    fields: Fields
+    order: Sequence[str]  # fields that may be ordered by
+    key: Callable[[_T], str]
+    default: int
+    most: int
+
+    def page(
+        self,
+        resources: Sequence[_T],
+        *,
+        filter_text: str = "",
+        order_by: str = "",
+        size: int = 0,
+        token: str = "",
+        skip: int = 0,
+        most: int | None = None,
+    ) -> Page[_T]:
+        """One page of `resources`, which come in the order that holds where none is asked for.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT.
+        """
+        if size < 0:
+            raise invalid(f"page_size is negative: {size}")
+        if skip < 0:
+            raise invalid(f"skip is negative: {skip}")
+        passes = self.fields.predicate(filter_text)
+        chosen = self._ordered([each for each in resources if passes(each)], order_by)
+        # A token is of its list only: all else in the request has to be the same.
+        mark = hashlib.sha256(json.dumps([filter_text, order_by]).encode()).hexdigest()[:8]
+        first = self._after(chosen, token, mark) + skip
+        last = first + min(size or self.default, self.most if most is None else most)
+        more = last < len(chosen)
+        return Page(chosen[first:last], _token(self.key(chosen[last - 1]), mark) if more else "", len(chosen))
+
+    def _after(self, chosen: Sequence[_T], token: str, mark: str) -> int:
+        if not token:
+            return 0
+        try:
+            key, given = json.loads(base64.urlsafe_b64decode(token.encode()))
+        except (ValueError, TypeError) as error:
+            raise invalid("page_token is malformed") from error
+        keys = [self.key(each) for each in chosen]
+        if given != mark or key not in keys:
+            raise invalid("page_token is of another list; repeat the request that gave it, with the token alone added")
+        return keys.index(key) + 1
+
+    def _ordered(self, chosen: list[_T], order_by: str) -> list[_T]:
+        # Stable sorts, the least significant field first.
+        for part in reversed([part.split() for part in order_by.split(",") if part.strip()]):
+            if len(part) > 2 or (len(part) == 2 and part[1] not in ("asc", "desc")):
+                raise invalid(f"order_by {' '.join(part)[:80]!r} is not <field> [asc|desc]")
+            if part[0] not in self.order:
+                raise invalid(f"order_by: {part[0][:80]!r} is not one of {', '.join(self.order)}")
+            chosen = sorted(chosen, key=_sort_key(self.fields.find(part[0])), reverse=part[-1] == "desc")
+        return chosen
 
 
-def _conjuncts(text: str) -> list[re.Match[str]]:
-    parts = []
-    for part in re.split(r"\s+AND\s+", text.strip()) if text.strip() else []:
-        match = _COMPARISON.fullmatch(part)
-        if match is None:
-            raise invalid(f"filter {part!r} is not a comparison; expected <field> <sign> <value>, joined by AND")
-        parts.append(match)
-    return parts
+def _sort_key(field: Field) -> Callable[[Any], tuple[bool, Any]]:
+    def key(resource: Any) -> tuple[bool, Any]:
+        value = field.read(resource)
+        return value is None, value
+
+    return key
 
 
-def _predicate(comparison: re.Match[str]) -> Predicate:
-    name, compare = comparison["field"], _SIGNS[comparison["sign"]]
-    text = comparison["bare"] if comparison["quoted"] is None else re.sub(r"\\(.)", r"\1", comparison["quoted"])
-    read = _field(name)
-    wanted = _value(name, text)
-
-    def holds(execution: Execution) -> bool:
-        actual = read(execution)
-        return actual is not None and compare(actual, wanted)
-
-    return holds
-
-
-def _field(name: str) -> Callable[[Execution], Any]:
-    if label := _LABELS.fullmatch(name):
-        return lambda each: each.labels.get(label[1])
-    if name not in _FIELDS:
-        raise invalid(f"field {name!r} is not one of {', '.join(_FIELDS)}, labels.<key>")
-    return _FIELDS[name]
-
-
-def _value(name: str, text: str) -> Any:
-    try:
-        if name in _TIMES:
-            return datetime.fromisoformat(text).timestamp()
-        return float(text.removesuffix("s")) if name == "duration" else text
-    except ValueError as error:
-        raise invalid(f"{text!r} is no value of {name}") from error
-
-
-def _ordered(executions: list[Execution], order_by: str) -> list[Execution]:
-    # Stable sorts, the least significant field first.
-    for part in reversed([part.split() for part in order_by.split(",") if part.strip()]):
-        if len(part) > 2 or (len(part) == 2 and part[1] not in ("asc", "desc")):
-            raise invalid(f"order_by {' '.join(part)!r} is not <field> [asc|desc]")
-        read = _field(part[0])
-        executions = sorted(executions, key=lambda each: (read(each) is None, read(each)), reverse=part[-1] == "desc")
-    return executions
+def _token(key: str, mark: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([key, mark]).encode()).decode()

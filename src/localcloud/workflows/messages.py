@@ -1,4 +1,7 @@
-"""What does the wire call our records? Protocol buffers of the client library, and their JSON form."""
+"""What does the wire call our records? Protocol buffers of the client library, and their JSON form.
+
+The service knows a few fields, and whole resources, that the client library's messages lack; they are JSON only.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,19 @@ from typing import Any
 
 from google.cloud import workflows_v1
 from google.cloud.workflows import executions_v1
-from google.protobuf import json_format
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2, json_format
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import code_pb2
 
-from localcloud.workflows.state import Execution, Workflow
+from localcloud.workflows import values
+from localcloud.workflows.callbacks import Endpoint
+from localcloud.workflows.definitions import Workflow
+from localcloud.workflows.executions import Execution
+from localcloud.workflows.operations import Operation
 
 BASIC, FULL = int(executions_v1.ExecutionView.BASIC), int(executions_v1.ExecutionView.FULL)
+HISTORY_LEVELS = {name: int(each) for name, each in workflows_v1.ExecutionHistoryLevel.__members__.items()}
 
 
 def execution_message(execution: Execution, view: int) -> Any:
@@ -44,25 +54,64 @@ def execution_message(execution: Execution, view: int) -> Any:
 
 
 def execution_json(execution: Execution, view: int) -> dict[str, Any]:
-    """An Execution as JSON, which has a field that the client library's message lacks."""
-    created = _timestamp(execution.create_time).ToJsonString()
-    return {**as_json(execution_message(execution, view)), "createTime": created}
+    """An Execution as JSON."""
+    found = {**as_json(execution_message(execution, view)), "createTime": stamp(execution.create_time)}
+    if execution.history_level and view != BASIC:
+        found["executionHistoryLevel"] = workflows_v1.ExecutionHistoryLevel(execution.history_level).name
+    return found
 
 
-def workflow_message(workflow: Workflow, name: str, service_account: str) -> Any:
-    """A Workflow under its resource name."""
-    kind = workflows_v1.Workflow
+def workflow_message(workflow: Workflow, name: str, account: str, *, source: bool = True) -> Any:
+    """A Workflow under its resource name; lists leave the source out."""
+    kind, spec = workflows_v1.Workflow, workflow.spec
+    project = name.split("/")[1]
     return kind.pb()(
         name=name,
         state=kind.State.ACTIVE,
         revision_id=workflow.revision,
         create_time=_timestamp(workflow.create_time),
         update_time=_timestamp(workflow.update_time),
-        revision_create_time=_timestamp(workflow.update_time),
-        source_contents=workflow.spec.source,
-        service_account=service_account,
-        user_env_vars=workflow.spec.env,
+        revision_create_time=_timestamp(workflow.revision_create_time),
+        description=spec.description,
+        labels=spec.labels,
+        source_contents=spec.source if source else "",
+        service_account=f"projects/{project}/serviceAccounts/{account}",
+        user_env_vars=spec.env,
+        call_log_level=spec.call_log_level,
+        execution_history_level=spec.history_level,
+        crypto_key_name=spec.crypto_key_name,
     )
+
+
+def operation_message(operation: Operation, response: Any | None) -> Any:
+    """An Operation; `response` is the message of the workflow it has made or changed."""
+    message = operations_pb2.Operation(name=operation.name, done=True)
+    metadata = workflows_v1.OperationMetadata.pb()(
+        create_time=_timestamp(operation.create_time),
+        end_time=_timestamp(operation.end_time),
+        target=operation.target,
+        verb=operation.verb,
+        api_version="v1",
+    )
+    message.metadata.Pack(metadata)
+    if operation.error:
+        message.error.code = code_pb2.INVALID_ARGUMENT
+        message.error.message = operation.error
+    else:
+        message.response.Pack(empty_pb2.Empty() if response is None else response)
+    return message
+
+
+def callback_json(endpoint: Endpoint, execution: str) -> dict[str, Any]:
+    """A Callback."""
+    found: dict[str, Any] = {
+        "name": f"{execution}/callbacks/{endpoint.id}",
+        "method": endpoint.method,
+        "waiters": str(endpoint.waiters),
+    }
+    if endpoint.pending:
+        found["availablePayloads"] = [values.error_json(request) for request in endpoint.pending]
+    return found
 
 
 def as_json(message: Any) -> dict[str, Any]:
@@ -71,10 +120,16 @@ def as_json(message: Any) -> dict[str, Any]:
     return content
 
 
+def stamp(seconds: float) -> str:
+    """A time as JSON has it."""
+    text: str = _timestamp(seconds).ToJsonString()
+    return text
+
+
 def _timestamp(seconds: float) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromMicroseconds(_micros(seconds))
-    return stamp
+    made = Timestamp()
+    made.FromMicroseconds(_micros(seconds))
+    return made
 
 
 def _micros(seconds: float) -> int:

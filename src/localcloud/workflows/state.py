@@ -1,52 +1,51 @@
-"""Which workflows are deployed, and what became of their executions? Every change is written before it is answered."""
+"""What became of the executions of which workflow? Every change is written before it is answered."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from localcloud.context import Context
-from localcloud.workflows import values
+from localcloud.workflows import callbacks as callback_slots
+from localcloud.workflows import history, journal, values
 from localcloud.workflows.callbacks import Callbacks
-from localcloud.workflows.compiler import compile_source
+from localcloud.workflows.definitions import Definitions, Workflow, WorkflowSpec, labels_problem
 from localcloud.workflows.engine import execute
-from localcloud.workflows.errors import (
-    ApiError,
-    DeploymentError,
-    StackFrame,
-    WorkflowError,
-    invalid,
-    not_found,
-    runtime_error,
+from localcloud.workflows.errors import ApiError, DeploymentError, WorkflowError, invalid, not_found, runtime_error
+from localcloud.workflows.executions import (
+    Execution,
+    ExecutionError,
+    check_argument,
+    failure,
+    message_only,
+    result_text,
 )
+from localcloud.workflows.history import Recorder, StepEntry
 from localcloud.workflows.http import HttpClient
-from localcloud.workflows.journal import Journal
-from localcloud.workflows.memory import MAX_MEMORY_BYTES
+from localcloud.workflows.journal import Journal, ReplayDiverged
 from localcloud.workflows.observe import StepObserver
-from localcloud.workflows.program import Program
+from localcloud.workflows.operations import Operation, Operations
 from localcloud.workflows.thread import Run
 from localcloud.workflows.values import Value
 
 if TYPE_CHECKING:
     from localcloud.identity import Identity
 
-MAX_ARGUMENT_BYTES = 32 * 1024
-MAX_ENV, MAX_ENV_BYTES = 20, 4 * 1024
-_RESERVED_ENV = ("GOOGLE", "WORKFLOWS")
-_WORKFLOW_NAME = re.compile(r"[A-Za-z]([-\w]{0,62}[A-Za-z0-9])?", re.ASCII)
-_PARENT = re.compile(r"projects/([^/]+)/locations/([^/]+)/workflows/([^/]+)")
+__all__ = ["Execution", "ExecutionError", "Workflow", "WorkflowSpec", "Workflows"]
+
+KEPT_S = 90 * 86_400.0  # https://cloud.google.com/workflows/quotas: ended executions are kept for 90 days
 _EXECUTION = re.compile(r"(projects/[^/]+/locations/[^/]+/workflows/[^/]+)/executions/([^/]+)")
 
-_WORKFLOWS, _REVISIONS = "workflows.workflows", "workflows.revisions"
-_EXECUTIONS, _ACTIVE = "workflows.executions", "workflows.active"  # _ACTIVE: a marker for each that runs
+_EXECUTIONS = "workflows.executions"
+_ACTIVE = "workflows.active"  # a marker for each that runs
+_ENDED = "workflows.ended"  # markers by the time of the end
 
 log = logging.getLogger(__name__)
 _user_log = logging.getLogger("localcloud.workflows.log")
@@ -55,61 +54,6 @@ _LEVELS = {
     "WARNING": logging.WARNING, "ERROR": logging.ERROR, "CRITICAL": logging.CRITICAL,
     "ALERT": logging.CRITICAL, "EMERGENCY": logging.CRITICAL,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class WorkflowSpec:
-    """What is deployed: `source` is YAML or JSON, `env` the user environment variables."""
-
-    name: str
-    source: str
-    env: Mapping[str, str] = field(default_factory=dict)
-    service_account: str = "workflows"
-
-
-class Workflow(msgspec.Struct, frozen=True):
-    """A deployed workflow and its current revision. Times are in seconds since the epoch."""
-
-    name: str
-    revision: str
-    spec: WorkflowSpec
-    create_time: float
-    update_time: float
-
-
-class ExecutionError(msgspec.Struct, frozen=True):
-    """Why an execution did not succeed. `payload` is JSON; the trace is innermost first."""
-
-    payload: str
-    context: str
-    trace: list[dict[str, Any]] = []
-
-
-class Execution(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution. `argument` and `result` are JSON texts, times are in seconds since the epoch."""
-
-    name: str
-    workflow: str
-    revision: str
-    create_time: float
-    argument: str | None = None
-    state: str = "ACTIVE"  # ACTIVE, SUCCEEDED, FAILED, CANCELLED
-    end_time: float | None = None
-    result: str | None = None
-    error: ExecutionError | None = None
-    labels: dict[str, str] = {}
-    call_log_level: int = 0
-    current: tuple[str, str] | None = None  # routine and step that runs, or ran last
-
-    @property
-    def key(self) -> str:
-        """The key of the stored document."""
-        return f"{self.workflow}/{self.id}"
-
-    @property
-    def id(self) -> str:
-        """The last part of the resource name."""
-        return self.name.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -130,7 +74,7 @@ class _Tokens:
 class _Live:
     run: Run
     callbacks: Callbacks
-    journal: Journal
+    recorder: Recorder | None
     task: asyncio.Task[None]
 
 
@@ -140,15 +84,16 @@ class Workflows:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.http = HttpClient(context)
-        self.watch: Callable[[Execution], StepObserver | None] = lambda _execution: (
-            None
-        )  # who is told an execution's steps
+        self.definitions = Definitions(context)
+        self.operations = Operations(context, self.definitions.parent)
+        # Who is told the steps of an execution, in place of its step entries.
+        self.watch: Callable[[Execution], StepObserver | None] | None = None
         self._live: dict[str, _Live] = {}
         self._stopped = False
-        self._programs: dict[str, Program] = {}  # by workflow/revision
 
     async def start(self) -> None:
         """Go on with the executions that were active when the process died."""
+        self._prune()
         for key, _ in list(self.context.store.items(_ACTIVE)):
             execution = self._stored(key)
             if execution is not None and execution.name not in self._live:
@@ -182,55 +127,51 @@ class Workflows:
 
     # Workflows
 
-    def deploy(self, spec: WorkflowSpec) -> None:
-        """Make `spec` the current revision of its workflow; the same spec again changes nothing.
+    def deploy(self, spec: WorkflowSpec) -> Workflow:
+        """Make `spec` what its workflow is, in a new revision if need be; the same spec again changes nothing.
 
         Raises:
-            DeploymentError: the source or the name cannot be deployed.
+            DeploymentError: the source or a setting cannot be deployed.
         """
-        _check_spec(spec)
-        program = compile_source(spec.source)
-        current = self._workflow(spec.name)
-        if current is not None and _same(current.spec, spec):
-            return
-        number = 1 if current is None else int(current.revision.partition("-")[0]) + 1
-        revision = f"{number:06d}-{hashlib.sha256(spec.source.encode()).hexdigest()[:3]}"
-        now = self.context.clock.time()
-        created = now if current is None else current.create_time
-        store = self.context.store
-        with store.transaction():
-            row = msgspec.msgpack.encode(Workflow(spec.name, revision, spec, created, now))
-            store.put(_WORKFLOWS, spec.name, row)
-            store.put(_REVISIONS, f"{spec.name}/{revision}", row)
-        self._programs[f"{spec.name}/{revision}"] = program
+        return self.definitions.deploy(spec, self._is_used)
+
+    def change(self, verb: str, spec: WorkflowSpec) -> Operation:
+        """Deploy as an operation of the API, which fails where the source cannot be built."""
+        target = self.resource_name(spec.name)
+        with self.context.store.transaction():
+            try:
+                return self.operations.add(verb, target, workflow=self.deploy(spec))
+            except DeploymentError as error:
+                return self.operations.add(verb, target, error=str(error))
+
+    def delete(self, resource: str) -> Operation:
+        """Forget a workflow; its executions are cancelled and deleted. Raises ApiError NOT_FOUND."""
+        workflow = self.definitions.get(resource)
+        prefix = f"{workflow.name}/"
+        with self.context.store.transaction():
+            for execution in self.list(resource):
+                if execution.state == "ACTIVE":
+                    self.cancel(execution.name)
+            for table in (_EXECUTIONS, history.TABLE):
+                self.context.store.delete_all(table, prefix)
+            self.definitions.delete(workflow.name)
+            return self.operations.add("delete", resource)
 
     def workflow(self, name: str) -> Workflow:
         """A deployed workflow by its resource name. Raises ApiError NOT_FOUND."""
-        found = self._workflow(self._workflow_id(name))
-        if found is None:
-            raise not_found(f"workflow {name}")
-        return found
+        return self.definitions.get(name)
 
     def workflows(self) -> list[Workflow]:
         """All deployed workflows, by name."""
-        return [msgspec.msgpack.decode(row, type=Workflow) for _, row in self.context.store.items(_WORKFLOWS)]
+        return self.definitions.all()
 
     def resource_name(self, workflow: str) -> str:
         """The resource name of a workflow."""
-        return f"projects/{self.context.project}/locations/{self.context.location}/workflows/{workflow}"
+        return self.definitions.resource_name(workflow)
 
-    def _workflow(self, name: str) -> Workflow | None:
-        row = self.context.store.get(_WORKFLOWS, name)
-        return None if row is None else msgspec.msgpack.decode(row, type=Workflow)
-
-    def _workflow_id(self, name: str) -> str:
-        match = _PARENT.fullmatch(name)
-        if match is None:
-            raise invalid(f"{name!r} is not a workflow; expected projects/*/locations/*/workflows/*")
-        project, location, workflow = match.groups()
-        if (project, location) != (self.context.project, self.context.location):
-            raise not_found(f"workflow {name}")
-        return workflow
+    def _is_used(self, workflow: str, revision: str) -> bool:
+        rows = self.context.store.items(_EXECUTIONS, prefix=f"{workflow}/")
+        return any(msgspec.msgpack.decode(row, type=Execution).revision == revision for _, row in rows)
 
     # Executions
 
@@ -240,6 +181,7 @@ class Workflows:
         argument: str | None = None,
         labels: Mapping[str, str] | None = None,
         call_log_level: int = 0,
+        history_level: int = 0,
     ) -> Execution:
         """Start an execution with a JSON argument; it is stored before this returns.
 
@@ -247,15 +189,20 @@ class Workflows:
             ApiError: NOT_FOUND, or INVALID_ARGUMENT for an argument that is too large or not JSON.
         """
         workflow = self.workflow(parent)
-        _check_argument(argument)
+        check_argument(argument)
+        if problem := labels_problem(labels or {}):
+            raise invalid(problem)
+        self._prune()
+        spec = workflow.spec
         execution = Execution(
             name=f"{parent}/executions/{uuid.uuid4()}",
             workflow=workflow.name,
             revision=workflow.revision,
             create_time=self.context.clock.time(),
             argument=argument or None,
-            labels=dict(labels or {}),
-            call_log_level=call_log_level,
+            labels={**spec.labels, **(labels or {})},
+            call_log_level=call_log_level or spec.call_log_level,
+            history_level=history_level or spec.history_level,
         )
         store = self.context.store
         with store.transaction():
@@ -267,6 +214,7 @@ class Workflows:
 
     def get(self, name: str) -> Execution:
         """An execution by its resource name. Raises ApiError NOT_FOUND."""
+        self._prune()
         execution = self._stored(self._execution_key(name))
         if execution is None:
             raise not_found(f"execution {name}")
@@ -277,6 +225,7 @@ class Workflows:
 
     def list(self, parent: str) -> list[Execution]:
         """The executions of a workflow, the latest first. Raises ApiError NOT_FOUND."""
+        self._prune()
         workflow = self.workflow(parent)
         rows = self.context.store.items(_EXECUTIONS, prefix=f"{workflow.name}/")
         executions = [msgspec.msgpack.decode(row, type=Execution) for _, row in rows]
@@ -287,10 +236,9 @@ class Workflows:
         execution = self.get(name)
         if execution.state != "ACTIVE":
             raise ApiError("FAILED_PRECONDITION", f"execution {name} is {execution.state}, not ACTIVE")
-        message = "Execution was cancelled."
-        error = ExecutionError(payload=values.to_json(message), context=message)
-        ended = self._end(execution, state="CANCELLED", error=error)
-        self._live.pop(name).task.cancel()
+        ended = self._end(execution, state="CANCELLED", error=message_only("Execution was cancelled."))
+        if name in self._live:
+            self._live.pop(name).task.cancel()
         return ended
 
     async def finished(self, name: str) -> None:
@@ -303,11 +251,31 @@ class Workflows:
         live = self._live.get(name)
         return None if live is None else live.callbacks
 
+    def step_entries(self, name: str) -> Sequence[StepEntry]:
+        """The steps that an execution has taken. Raises ApiError NOT_FOUND."""
+        execution = self.get(name)
+        live = self._live.get(name)
+        if live is not None:
+            return live.recorder.entries if live.recorder is not None else []
+        row = self.context.store.get(history.TABLE, execution.key)
+        return [] if row is None else history.load(row)
+
+    def delete_history(self, name: str) -> None:
+        """Forget the step entries of an execution. Raises ApiError NOT_FOUND, FAILED_PRECONDITION."""
+        execution = self.get(name)
+        if execution.state == "ACTIVE":
+            raise ApiError(
+                "FAILED_PRECONDITION", f"execution {name} is ACTIVE; its history can be deleted once it ended"
+            )
+        self.context.store.delete(history.TABLE, execution.key)
+
     def _execution_key(self, name: str) -> str:
         match = _EXECUTION.fullmatch(name)
         if match is None:
-            raise invalid(f"{name!r} is not an execution; expected projects/*/locations/*/workflows/*/executions/*")
-        return f"{self._workflow_id(match.group(1))}/{match.group(2)}"
+            raise invalid(
+                f"{name[:200]!r} is not an execution; expected projects/*/locations/*/workflows/*/executions/*"
+            )
+        return f"{self.definitions.short_name(match.group(1))}/{match.group(2)}"
 
     def _stored(self, key: str) -> Execution | None:
         row = self.context.store.get(_EXECUTIONS, key)
@@ -316,30 +284,49 @@ class Workflows:
     def _put(self, execution: Execution) -> None:
         self.context.store.put(_EXECUTIONS, execution.key, msgspec.msgpack.encode(execution))
 
+    def _prune(self) -> None:
+        """Forget executions that ended long ago."""
+        store, latest = self.context.store, self.context.clock.time() - KEPT_S
+        for marker, _ in store.items(_ENDED):
+            moment, _, key = marker.partition("/")
+            if float(moment) > latest:
+                return
+            with store.transaction():
+                store.delete(_EXECUTIONS, key)
+                store.delete(history.TABLE, key)
+                store.delete(_ENDED, marker)
+
     # Running
 
     def _launch(self, execution: Execution) -> None:
         if self._stopped:
             return
-        workflow = self._revision(execution)
+        workflow = self.definitions.find(execution.workflow, execution.revision)
+        try:
+            if workflow is None:
+                raise DeploymentError(f"revision {execution.revision} of its workflow is gone")
+            program = self.definitions.program(workflow)
+        except DeploymentError as error:
+            self._lose(execution, str(error))
+            return
         context = self.context
         callbacks = Callbacks(context, execution.name)
-        journal = Journal(context.store, execution.key)
+        recorder = Recorder(context.clock.time) if self.watch is None else None
         run = Run(
-            program=self._program(workflow),
-            journal=journal,
+            program=program,
+            journal=Journal(context.store, execution.key),
             clock=context.clock,
             http=self.http,
             callbacks=callbacks,
-            environment={**self._variables(workflow), **_environment(context, execution)},
+            environment={**self._variables(workflow), **execution.environment(context.project, context.location)},
             execution=execution.name,
             http_url=context.http_url,
             log=_logger(execution),
-            tokens=_Tokens(context.identity, context.service_account(workflow.spec.service_account)),
-            observer=self.watch(execution),
+            tokens=_Tokens(context.identity, self.definitions.account(workflow)),
+            observer=recorder if self.watch is None else self.watch(execution),
         )
         task = asyncio.get_running_loop().create_task(self._drive(execution, run))
-        self._live[execution.name] = _Live(run, callbacks, journal, task)
+        self._live[execution.name] = _Live(run, callbacks, recorder, task)
 
     def _variables(self, workflow: Workflow) -> Mapping[str, str]:
         """The user environment variables of a revision.
@@ -347,89 +334,56 @@ class Workflows:
         Those of the newest revision where only they differ: a local cloud that was restarted on other ports is deployed
         with other addresses, and the executions it goes on with must find them.
         """
-        newest = self._workflow(workflow.name) or workflow
+        newest = self.definitions.find(workflow.name) or workflow
         return newest.spec.env if newest.spec.source == workflow.spec.source else workflow.spec.env
 
     async def _drive(self, execution: Execution, run: Run) -> None:
         try:
             argument = None if execution.argument is None else values.from_json(execution.argument)
-            outcome: dict[str, Any] = {"state": "SUCCEEDED", "result": _result_text(await execute(run, argument))}
+            outcome: dict[str, Any] = {"state": "SUCCEEDED", "result": result_text(await execute(run, argument))}
         except WorkflowError as error:
-            outcome = {"state": "FAILED", "error": _failure(error)}
+            outcome = {"state": "FAILED", "error": failure(error)}
+        except ReplayDiverged as error:
+            outcome = {"state": "FAILED", "error": message_only(_lost(str(error)))}
         except Exception as error:
             log.exception("execution %s failed inside the interpreter", execution.name)
-            outcome = {"state": "FAILED", "error": _failure(runtime_error("SystemError", str(error)))}
+            outcome = {"state": "FAILED", "error": failure(runtime_error("SystemError", str(error)))}
         self._end(msgspec.structs.replace(execution, current=run.current), **outcome)
         del self._live[execution.name]
 
+    def _lose(self, execution: Execution, reason: str) -> None:
+        """End an execution that cannot go on where it was."""
+        self._end(execution, state="FAILED", error=message_only(_lost(reason)))
+
     def _end(self, execution: Execution, **outcome: Any) -> Execution:
-        ended = msgspec.structs.replace(execution, end_time=self.context.clock.time(), **outcome)
-        store, live = self.context.store, self._live[execution.name]
+        now = self.context.clock.time()
+        ended = msgspec.structs.replace(execution, end_time=now, **outcome)
+        store, live = self.context.store, self._live.get(execution.name)
         with store.transaction():
             self._put(ended)
             store.delete(_ACTIVE, ended.key)
-            live.journal.drop()
-            live.callbacks.drop()
-        reason = f": {ended.error.context}" if ended.error else ""
-        self.context.activity.emit(
-            "workflows", ended.workflow, ended.state.lower(), "%s", ended.error.context[:500] if ended.error else "",
-            level="error" if ended.state == "FAILED" else "info", ref=ended.id,
-        )  # fmt: skip
-        log.info("execution %s ended as %s%s", ended.name, ended.state, reason, extra={"execution": ended.name})
+            store.put(_ENDED, f"{now:020.6f}/{ended.key}", b"")
+            if live is not None:
+                live.run.journal.close()
+                if live.recorder is not None:
+                    store.put(history.TABLE, ended.key, live.recorder.stored(now))
+            store.delete_all(journal.TABLE, f"{ended.key}/")
+            store.delete_all(callback_slots.TABLE, f"{ended.name}/")
+        self._tell(ended)
         return ended
 
-    def _revision(self, execution: Execution) -> Workflow:
-        row = self.context.store.get(_REVISIONS, f"{execution.workflow}/{execution.revision}")
-        assert row is not None, execution.name  # noqa: S101  # revisions are never deleted
-        return msgspec.msgpack.decode(row, type=Workflow)
-
-    def _program(self, workflow: Workflow) -> Program:
-        key = f"{workflow.name}/{workflow.revision}"
-        if key not in self._programs:
-            self._programs[key] = compile_source(workflow.spec.source)
-        return self._programs[key]
+    def _tell(self, ended: Execution) -> None:
+        context = ended.error.context if ended.error else ""
+        self.context.activity.emit(
+            "workflows", ended.workflow, ended.state.lower(), "%s", context[:500],
+            level="error" if ended.state == "FAILED" else "info", ref=ended.id,
+        )  # fmt: skip
+        reason = f": {context}" if context else ""
+        log.info("execution %s ended as %s%s", ended.name, ended.state, reason, extra={"execution": ended.name})
 
 
-def _check_spec(spec: WorkflowSpec) -> None:
-    if not _WORKFLOW_NAME.fullmatch(spec.name):
-        raise DeploymentError(
-            f"workflow name {spec.name!r} must start with a letter and have at most 64 letters, digits, '-' and '_'"
-        )
-    if len(spec.env) > MAX_ENV:
-        raise DeploymentError(f"{len(spec.env)} user environment variables; at most {MAX_ENV} are allowed")
-    for name, value in spec.env.items():
-        if name.startswith(_RESERVED_ENV) or len(value.encode()) > MAX_ENV_BYTES:
-            raise DeploymentError(
-                f"user environment variable {name!r} must not start with {' or '.join(_RESERVED_ENV)}"
-                f" and not be longer than {MAX_ENV_BYTES} bytes"
-            )
-
-
-def _same(one: WorkflowSpec, other: WorkflowSpec) -> bool:
-    return asdict(one) == asdict(other)
-
-
-def _check_argument(argument: str | None) -> None:
-    if not argument:
-        return
-    if len(argument.encode()) > MAX_ARGUMENT_BYTES:
-        raise invalid(f"argument is larger than {MAX_ARGUMENT_BYTES} bytes")
-    try:
-        values.from_json(argument)
-    except ValueError as error:
-        raise invalid(f"argument is not JSON: {error}") from error
-
-
-def _environment(context: Context, execution: Execution) -> dict[str, str]:
-    return {
-        "GOOGLE_CLOUD_PROJECT_ID": context.project,
-        "GOOGLE_CLOUD_PROJECT_NUMBER": "1",
-        "GOOGLE_CLOUD_LOCATION": context.location,
-        "GOOGLE_CLOUD_WORKFLOW_ID": execution.workflow,
-        "GOOGLE_CLOUD_WORKFLOW_REVISION_ID": execution.revision,
-        "GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID": execution.name.rpartition("/")[2],
-        "GOOGLE_CLOUD_WORKFLOW_EXECUTION_ATTEMPT": "1",
-    }
+def _lost(reason: str) -> str:
+    return f"The execution could not go on after a restart of the local cloud: {reason}"
 
 
 def _logger(execution: Execution) -> Any:
@@ -440,18 +394,3 @@ def _logger(execution: Execution) -> Any:
         _user_log.log(_LEVELS[severity], "%s", text, extra=extra)
 
     return write
-
-
-def _result_text(result: Value) -> str:
-    if values.size(result) > MAX_MEMORY_BYTES:
-        raise values.result_size_error(f"the result is larger than {MAX_MEMORY_BYTES} bytes")
-    return values.to_json(result)
-
-
-def _failure(error: WorkflowError) -> ExecutionError:
-    return ExecutionError(values.error_json(error.value), error.context(), [_element(frame) for frame in error.trace])
-
-
-def _element(frame: StackFrame) -> dict[str, Any]:
-    position = {"line": frame.position.line, "column": frame.position.column, "length": frame.position.length}
-    return {"step": frame.step, "routine": frame.routine, "position": position}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -21,6 +22,8 @@ from google.cloud.workflows import executions_v1
 from localcloud import gateway
 from localcloud.faults import Fault
 from localcloud.workflows import api
+from localcloud.workflows.requests import TriggerRequest
+from localcloud.workflows.table import METHODS, Method
 from tests.localcloud.workflows.workflows_cloud import Cloud, running_cloud
 
 SLEEPER = """
@@ -54,6 +57,7 @@ class Served:
     http: aiohttp.ClientSession
     channel: Any
     url: str
+    grpc_address: str
 
     async def rest(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
         async with self.http.request(method, f"{self.url}/v1/{path}", **options) as response:
@@ -75,7 +79,7 @@ async def served() -> AsyncIterator[Served]:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             transport = executions_v1.services.executions.transports.ExecutionsGrpcAsyncIOTransport(channel=channel)
             client = executions_v1.ExecutionsAsyncClient(transport=transport)
-            yield Served(cloud, client, session, channel, url)
+            yield Served(cloud, client, session, channel, url, f"127.0.0.1:{port}")
         await server.stop(None)
         await cloud.workflows.stop()  # before the server that it may be calling
         rest.should_exit = True
@@ -231,6 +235,10 @@ def test_the_list_is_paged_filtered_and_the_latest_first() -> None:
         assert [each.name async for each in active] == names[1:]
         with pytest.raises(exceptions.InvalidArgument, match="colour"):
             await both.client.list_executions({"parent": parent, "filter": 'colour="red"'})
+        with pytest.raises(exceptions.InvalidArgument, match="another list"):
+            await both.client.list_executions(
+                {"parent": parent, "page_token": pages[0].next_page_token, "order_by": "state"}
+            )
 
     on_wire(scenario)
 
@@ -337,7 +345,7 @@ main:
 
     async def scenario(both: Served) -> None:
         name = (await both.client.create_execution(parent=both.cloud.deploy(source))).name
-        await both.cloud.until(lambda: bool(both.cloud.workflows.callbacks(name).identifiers()), advance=False)
+        await both.cloud.until(lambda: bool(both.cloud.workflows.callbacks(name).endpoints()), advance=False)
         _, listed = await both.rest("GET", f"{name}/callbacks")
         endpoint = listed["callbacks"][0]["name"]
 
@@ -349,6 +357,100 @@ main:
 
         assert json.loads(ended.result or "") == [1, 2]
         assert (await both.rest("POST", endpoint, json={"n": 4}))[0] == 404
+
+    on_wire(scenario)
+
+
+def test_a_callback_endpoint_is_listed_with_who_waits_and_what_came() -> None:
+    source = """
+- open:
+    call: events.create_callback_endpoint
+    args: {http_callback_method: PUT}
+    result: endpoint
+- nap:
+    call: sys.sleep
+    args: {seconds: 10}
+- wait:
+    call: events.await_callback
+    args: {callback: '${endpoint}'}
+"""
+
+    async def scenario(both: Served) -> None:
+        name = (await both.client.create_execution(parent=both.cloud.deploy(source))).name
+        await both.cloud.until(both.cloud.waits, advance=False)
+        _, listed = await both.rest("GET", f"{name}/callbacks")
+        endpoint = listed["callbacks"][0]["name"]
+
+        assert (await both.http.post(f"{both.url}/v1/{endpoint}")).status == 405
+        _, before = await both.rest("GET", f"{name}/callbacks")
+        await both.rest("PUT", endpoint, json={"n": 1})
+        _, after = await both.rest("GET", f"{name}/callbacks")
+
+        assert before["callbacks"] == [{"name": endpoint, "method": "PUT", "waiters": "0"}]
+        assert json.loads(after["callbacks"][0]["availablePayloads"][0])["http_request"]["body"] == {"n": 1}
+        await both.cloud.finished(name)
+        assert (await both.rest("GET", f"{name}/callbacks"))[1] == {}
+
+    on_wire(scenario)
+
+
+def test_labels_and_levels_are_the_workflows_unless_the_execution_has_its_own() -> None:
+    async def scenario(both: Served) -> None:
+        parent = both.cloud.deploy("- out:\n    return: 1\n", labels={"team": "a", "env": "x"}, call_log_level=1)
+
+        _, created = await both.rest(
+            "POST",
+            f"{parent}/executions",
+            json={"labels": {"env": "y"}, "executionHistoryLevel": "EXECUTION_HISTORY_DETAILED"},
+        )
+
+        assert created["labels"] == {"team": "a", "env": "y"}
+        assert created["callLogLevel"] == "LOG_ALL_CALLS"
+        assert created["executionHistoryLevel"] == "EXECUTION_HISTORY_DETAILED"
+        for body in ({"labels": {"Team": "a"}}, {"executionHistoryLevel": "ALL"}, {"colour": "red"}, [1]):
+            assert (await both.rest("POST", f"{parent}/executions", json=body))[0] == 400
+
+    on_wire(scenario)
+
+
+def test_a_push_message_starts_an_execution_with_its_event() -> None:
+    async def scenario(both: Served) -> None:
+        parent = both.cloud.deploy("main:\n  params: [e]\n  steps:\n    - out:\n        return: ${e}\n")
+        message = {"data": "aGk=", "messageId": "7", "publishTime": "2026-01-01T00:00:00Z"}
+        attributes = {"ce-id": "1", "ce-source": "//s", "ce-type": "t"}
+
+        results = []
+        for sent in (message, {**message, "data": "eyJhIjoxfQ==", "attributes": attributes}):
+            body = {
+                "message": sent,
+                "subscription": "projects/p/subscriptions/s",
+                "GCPCloudEventsMode": "CE_PUBSUB_BINDING",
+            }
+            _, started = await both.rest("POST", f"{parent}:triggerPubsubExecution", json=body)
+            results.append(json.loads((await both.cloud.finished(started["name"])).result or ""))
+
+        published, event = results
+        assert published["type"] == "google.cloud.pubsub.topic.v1.messagePublished"
+        assert published["data"]["message"] == message
+        assert event == {"specversion": "1.0", "id": "1", "source": "//s", "type": "t", "data": {"a": 1}}
+        bad = {"message": {"data": "?"}, "subscription": "s"}
+        assert (await both.rest("POST", f"{parent}:triggerPubsubExecution", json=bad))[0] == 400
+        assert (await both.rest("POST", f"{parent}:triggerPubsubExecution", json={}))[0] == 400
+
+    on_wire(scenario)
+
+
+@pytest.mark.parametrize("method", [each for each in METHODS if each.path], ids=lambda each: each.fault)
+def test_every_method_has_a_fault_point(method: Method) -> None:
+    async def scenario(both: Served) -> None:
+        both.cloud.context.faults.add(Fault(f"workflows.{method.fault}", status=503))
+        path = re.sub(r"\{[\w.]+=([^}]+)\}", r"\1", method.path).replace("*", "x")
+
+        body = {"message": {}, "subscription": ""} if method.kind is TriggerRequest else {}
+        status, answer = await both.rest(method.verb, path, json=body if method.body else None)
+
+        assert (status, answer["error"]["status"]) == (503, "UNAVAILABLE")
+        assert not both.cloud.context.faults.standing()
 
     on_wire(scenario)
 

@@ -1,0 +1,174 @@
+"""Which methods do the Workflows and Workflow Executions APIs have, and how do both wires show what they give?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.cloud import workflows_v1
+from google.cloud.workflows import executions_v1
+from google.longrunning import operations_pb2
+from google.protobuf import empty_pb2
+
+from localcloud.workflows import methods
+from localcloud.workflows.definitions import Workflow
+from localcloud.workflows.executions import Execution
+from localcloud.workflows.listing import Page
+from localcloud.workflows.messages import (
+    as_json,
+    execution_json,
+    execution_message,
+    operation_message,
+    workflow_message,
+)
+from localcloud.workflows.methods import Shown, page_json
+from localcloud.workflows.operations import Operation
+from localcloud.workflows.requests import (
+    Extras,
+    ListCallbacksRequest,
+    ListStepEntriesRequest,
+    NameRequest,
+    StepEntryRequest,
+    TriggerRequest,
+)
+from localcloud.workflows.state import Workflows
+
+_EXECUTIONS_SERVICE = "google.cloud.workflows.executions.v1.Executions"
+_WORKFLOWS_SERVICE = "google.cloud.workflows.v1.Workflows"
+_OPERATIONS_SERVICE = "google.longrunning.Operations"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method.
+
+    `fault` is its name as a fault point. `kind` is the request: a message class, or a struct where there is none.
+    `path` is the REST path, in which `{name}` and `{parent}` stand for what is before; `body` names the field that the
+    HTTP body is, `*` for all. `extras` are fields of the body apart from the message.
+    """
+
+    fault: str
+    verb: str
+    path: str
+    kind: Any
+    call: Callable[..., Any]
+    json: Callable[[Workflows, Any], dict[str, Any]]
+    rpc: tuple[str, str] | None = None  # service and method
+    message: Callable[[Workflows, Any], Any] | None = None
+    body: str = ""
+    extras: type[Extras] | None = None
+
+
+def _execution_message(_: Workflows, shown: Shown) -> Any:
+    return execution_message(shown.execution, shown.view)
+
+
+def _execution_json(_: Workflows, shown: Shown) -> dict[str, Any]:
+    return execution_json(shown.execution, shown.view)
+
+
+def _executions_message(_: Workflows, answer: tuple[Page[Execution], int]) -> Any:
+    page, view = answer
+    messages = [execution_message(each, view) for each in page.items]
+    return executions_v1.ListExecutionsResponse.pb()(executions=messages, next_page_token=page.next_token)
+
+
+def _executions_json(_: Workflows, answer: tuple[Page[Execution], int]) -> dict[str, Any]:
+    page, view = answer
+    return page_json("executions", [execution_json(each, view) for each in page.items], page)
+
+
+def _workflow_message(workflows: Workflows, workflow: Workflow, *, source: bool = True) -> Any:
+    account = workflows.definitions.account(workflow)
+    return workflow_message(workflow, workflows.resource_name(workflow.name), account, source=source)
+
+
+def _workflows_message(workflows: Workflows, page: Page[Workflow]) -> Any:
+    messages = [_workflow_message(workflows, each, source=False) for each in page.items]
+    return workflows_v1.ListWorkflowsResponse.pb()(workflows=messages, next_page_token=page.next_token)
+
+
+def _revisions_message(workflows: Workflows, page: Page[Workflow]) -> Any:
+    messages = [_workflow_message(workflows, each) for each in page.items]
+    return workflows_v1.ListWorkflowRevisionsResponse.pb()(workflows=messages, next_page_token=page.next_token)
+
+
+def _operation_message(workflows: Workflows, operation: Operation) -> Any:
+    made = None if operation.workflow is None else _workflow_message(workflows, operation.workflow)
+    return operation_message(operation, made)
+
+
+def _operations_message(workflows: Workflows, page: Page[Operation]) -> Any:
+    messages = [_operation_message(workflows, each) for each in page.items]
+    return operations_pb2.ListOperationsResponse(operations=messages, next_page_token=page.next_token)
+
+
+def _nothing(_: Workflows, __: None) -> Any:
+    return empty_pb2.Empty()
+
+
+def _plain(_: Workflows, answer: dict[str, Any]) -> dict[str, Any]:
+    return answer
+
+
+def _of(message: Callable[[Workflows, Any], Any]) -> Callable[[Workflows, Any], dict[str, Any]]:
+    """The JSON form of a message."""
+    return lambda workflows, record: as_json(message(workflows, record))
+
+
+_LOCATION = "projects/*/locations/*"
+_FLOW = f"{_LOCATION}/workflows/*"
+_EXECUTION = f"{_FLOW}/executions/*"
+_E, _W, _O = executions_v1, workflows_v1, operations_pb2
+
+METHODS: Sequence[Method] = (
+    Method("executions.create", "POST", f"{{parent={_FLOW}}}/executions", _E.CreateExecutionRequest.pb(),
+           methods.create_execution, _execution_json, (_EXECUTIONS_SERVICE, "CreateExecution"), _execution_message,
+           body="execution", extras=Extras),
+    Method("executions.get", "GET", f"{{name={_EXECUTION}}}", _E.GetExecutionRequest.pb(), methods.get_execution,
+           _execution_json, (_EXECUTIONS_SERVICE, "GetExecution"), _execution_message),
+    Method("executions.list", "GET", f"{{parent={_FLOW}}}/executions", _E.ListExecutionsRequest.pb(),
+           methods.list_executions, _executions_json, (_EXECUTIONS_SERVICE, "ListExecutions"), _executions_message),
+    Method("executions.cancel", "POST", f"{{name={_EXECUTION}}}:cancel", _E.CancelExecutionRequest.pb(),
+           methods.cancel_execution, _execution_json, (_EXECUTIONS_SERVICE, "CancelExecution"), _execution_message,
+           body="*"),
+    Method("executions.exportData", "GET", f"{{name={_EXECUTION}}}:exportData", NameRequest, methods.export_data,
+           _plain),
+    Method("executions.deleteExecutionHistory", "POST", f"{{name={_EXECUTION}}}:deleteExecutionHistory", NameRequest,
+           methods.delete_history, _plain, body="*"),
+    Method("executions.trigger", "POST", f"{{workflow={_FLOW}}}:triggerPubsubExecution", TriggerRequest,
+           methods.trigger, _execution_json, body="*"),
+    Method("callbacks.list", "GET", f"{{parent={_EXECUTION}}}/callbacks", ListCallbacksRequest,
+           methods.list_callbacks, _plain),
+    Method("stepEntries.get", "GET", f"{{name={_EXECUTION}/stepEntries/*}}", StepEntryRequest,
+           methods.get_step_entry, _plain),
+    Method("stepEntries.list", "GET", f"{{parent={_EXECUTION}}}/stepEntries", ListStepEntriesRequest,
+           methods.list_step_entries, _plain),
+    Method("workflows.create", "POST", f"{{parent={_LOCATION}}}/workflows", _W.CreateWorkflowRequest.pb(),
+           methods.create_workflow, _of(_operation_message), (_WORKFLOWS_SERVICE, "CreateWorkflow"),
+           _operation_message, body="workflow"),
+    Method("workflows.get", "GET", f"{{name={_FLOW}}}", _W.GetWorkflowRequest.pb(), methods.get_workflow,
+           _of(_workflow_message), (_WORKFLOWS_SERVICE, "GetWorkflow"), _workflow_message),
+    Method("workflows.list", "GET", f"{{parent={_LOCATION}}}/workflows", _W.ListWorkflowsRequest.pb(),
+           methods.list_workflows, _of(_workflows_message), (_WORKFLOWS_SERVICE, "ListWorkflows"),
+           _workflows_message),
+    Method("workflows.update", "PATCH", f"{{workflow.name={_FLOW}}}", _W.UpdateWorkflowRequest.pb(),
+           methods.update_workflow, _of(_operation_message), (_WORKFLOWS_SERVICE, "UpdateWorkflow"),
+           _operation_message, body="workflow"),
+    Method("workflows.delete", "DELETE", f"{{name={_FLOW}}}", _W.DeleteWorkflowRequest.pb(), methods.delete_workflow,
+           _of(_operation_message), (_WORKFLOWS_SERVICE, "DeleteWorkflow"), _operation_message),
+    Method("workflows.listRevisions", "GET", f"{{name={_FLOW}}}:listRevisions", _W.ListWorkflowRevisionsRequest.pb(),
+           methods.list_revisions, _of(_revisions_message), (_WORKFLOWS_SERVICE, "ListWorkflowRevisions"),
+           _revisions_message),
+    Method("operations.get", "GET", f"{{name={_LOCATION}/operations/*}}", _O.GetOperationRequest,
+           methods.get_operation, _of(_operation_message), (_OPERATIONS_SERVICE, "GetOperation"),
+           _operation_message),
+    Method("operations.list", "GET", f"{{name={_LOCATION}}}/operations", _O.ListOperationsRequest,
+           methods.list_operations, _of(_operations_message), (_OPERATIONS_SERVICE, "ListOperations"),
+           _operations_message),
+    Method("operations.delete", "DELETE", f"{{name={_LOCATION}/operations/*}}", _O.DeleteOperationRequest,
+           methods.delete_operation, _of(_nothing), (_OPERATIONS_SERVICE, "DeleteOperation"), _nothing),
+    Method("operations.wait", "POST", "", _O.WaitOperationRequest, methods.get_operation, _of(_operation_message),
+           (_OPERATIONS_SERVICE, "WaitOperation"), _operation_message),
+)  # fmt: skip
