@@ -39,6 +39,7 @@ from localcloud.run.service import Run
 from localcloud.run.state import ServiceSpec
 from localcloud.scheduler.state import Schedule, Scheduler
 from localcloud.storage import api as storage_api
+from localcloud.storage import xml_api as storage_xml_api
 from localcloud.storage.state import Storage
 from localcloud.store import Store
 from localcloud.workflows import api as workflows_api
@@ -163,6 +164,7 @@ class LocalCloud:
                 *identity_api.routes(self.context),
                 *admin.routes(self),
                 *console_api.routes(self),
+                *storage_xml_api.routes(self.storage),
             ],
             [
                 *(pubsub_api.grpc_handlers(self.pubsub) if self._bridge is None else ()),

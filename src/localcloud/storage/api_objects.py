@@ -16,7 +16,7 @@ from localcloud.storage.errors import (
     not_modified,
     required,
 )
-from localcloud.storage.preconditions import flag, number
+from localcloud.storage.preconditions import Preconditions, flag, number
 from localcloud.storage.resources import StoredObject, Target
 from localcloud.storage.state import Storage
 from localcloud.storage.wire import Call, Reply, method
@@ -58,12 +58,13 @@ def _get(storage: Storage, call: Call, bucket: str, name: str) -> Answer | Reply
     soft_deleted = flag(call.query, "softDeleted")
     if soft_deleted and "generation" not in call.query:
         raise required("generation")
-    return shown(storage, call, _read(storage, call, bucket, name, soft_deleted=soft_deleted))
+    conditions = preconditions.from_query(call.query)
+    return shown(storage, call, read(storage, call, bucket, name, conditions, soft_deleted=soft_deleted))
 
 
 def _download(storage: Storage, call: Call, bucket: str, name: str) -> Reply:
     try:
-        item = _read(storage, call, bucket, name)
+        item = read(storage, call, bucket, name, preconditions.from_query(call.query))
         return downloads.media(storage, item, call.header(b"range"), call.header(b"accept-encoding"))
     except StorageError as error:
         if error.status != 404:
@@ -72,8 +73,16 @@ def _download(storage: Storage, call: Call, bucket: str, name: str) -> Reply:
         return Reply(404, [(b"content-type", b"text/html; charset=UTF-8")], error.message.encode())
 
 
-def _read(storage: Storage, call: Call, bucket: str, name: str, *, soft_deleted: bool = False) -> StoredObject:
-    conditions = preconditions.from_query(call.query)
+def read(
+    storage: Storage,
+    call: Call,
+    bucket: str,
+    name: str,
+    conditions: Preconditions,
+    *,
+    soft_deleted: bool = False,
+) -> StoredObject:
+    """The version that a request reads, on its conditions. Raises StorageError 404, 412, 304."""
     generation = number(call.query, "generation")
     item = storage.object(bucket, name, generation, conditions, reading=True, soft_deleted=soft_deleted)
     wanted, known = call.header(b"if-match"), call.header(b"if-none-match")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from localcloud.storage.resources import StoredObject
 
+Row = tuple[str, str, bytes | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -19,12 +21,15 @@ class Event:
 
 @dataclass(slots=True)
 class Change:
-    """Versions to write and to remove, other rows (table, key, value), and events in the order of their telling."""
+    """Versions to write and to remove, other rows, and events in the order of their telling.
+
+    A row is table, key and value; one without a value is removed.
+    """
 
     put: list[StoredObject] = field(default_factory=list)
     remove: list[StoredObject] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    rows: list[tuple[str, str, bytes]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
     def __add__(self, other: Change) -> Change:
         return Change(

@@ -20,10 +20,19 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _INFLATE_BYTES = 256 * 1024
 
 
-def media(storage: Storage, item: StoredObject, range_header: str | None, accept_encoding: str | None) -> Reply:
+def media(
+    storage: Storage,
+    item: StoredObject,
+    range_header: str | None,
+    accept_encoding: str | None,
+    *,
+    only_headers: bool = False,
+) -> Reply:
     """The object's bytes, all or the range asked for; decompressed where the client does not take gzip."""
     headers = _headers(item)
     if _must_decompress(item, accept_encoding):
+        if only_headers:
+            return Reply(200, headers, iter(()))
         blocks = storage.read(item, 0, item.size)
         headers += [(b"warning", b"214 UploadServer gunzipped"), (b"vary", b"Accept-Encoding")]
         # A range would be one of the compressed bytes: it is ignored, as in the cloud.
@@ -32,12 +41,16 @@ def media(storage: Storage, item: StoredObject, range_header: str | None, accept
         headers.append((b"content-encoding", encoding.encode()))
     bounds = _bounds(range_header, item.size)
     if bounds is None:
+        if only_headers:
+            return Reply(200, [*headers, (b"content-length", b"%d" % item.size)], iter(()))
         return _reply(storage, item, headers, 200, 0, item.size)
     start, end = bounds
     if start >= end:
         headers = [(b"content-range", b"bytes */%d" % item.size), (b"content-type", b"text/html; charset=UTF-8")]
         return Reply(416, headers, b"Requested range not satisfiable")
     headers.append((b"content-range", b"bytes %d-%d/%d" % (start, end - 1, item.size)))
+    if only_headers:
+        return Reply(206, [*headers, (b"content-length", b"%d" % (end - start))], iter(()))
     return _reply(storage, item, headers, 206, start, end)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
 
-from localcloud.storage.errors import invalid
+from localcloud.storage.errors import StorageError
 
 INLINE_BYTES = 64 * 1024  # up to this size a payload is a row, not a file
 QUANTUM = 256 * 1024  # what Cloud Storage keeps of an interrupted upload is a multiple of this
@@ -34,14 +34,20 @@ class Payload:
         """Compare with the checksums the client sent, by kind (`crc32c`, `md5`). Raises StorageError 400."""
         crc32c, md5 = expected.get("crc32c"), expected.get("md5")
         if crc32c is not None and crc32c != self.crc32c:
-            raise invalid(f'Provided CRC32C "{crc32c}" doesn\'t match calculated CRC32C "{self.crc32c}".')
+            raise _corrupt("CRC32C", crc32c, self.crc32c)
         if md5 is not None and self.md5 is not None and md5 != self.md5:
-            raise invalid(f'Provided MD5 hash "{md5}" doesn\'t match calculated MD5 hash "{self.md5}".')
+            raise _corrupt("MD5 hash", md5, self.md5)
 
     def discard(self) -> None:
         """Forget bytes that no object will hold."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _corrupt(kind: str, given: str, found: str) -> StorageError:
+    return StorageError(
+        400, f'Provided {kind} "{given}" doesn\'t match calculated {kind} "{found}".', xml_code="BadDigest"
+    )
 
 
 class PayloadWriter:
@@ -139,6 +145,15 @@ class PayloadWriter:
         self._crc32c = google_crc32c.extend(self._crc32c, block)
         self._md5.update(block)
         self.persisted += len(block)
+
+
+def joined(writer: PayloadWriter, parts: Sequence[bytes | Iterator[bytes]]) -> Payload:
+    """One payload of many."""
+    with writer:
+        for part in parts:
+            for block in [part] if isinstance(part, bytes) else part:
+                writer.write(block)
+        return writer.finish()
 
 
 def read_file(file: BinaryIO, start: int, end: int) -> Iterator[bytes]:

@@ -18,12 +18,13 @@ from localcloud.context import Context
 from localcloud.storage import access, names, resources, retention
 from localcloud.storage.buckets import Bucket
 from localcloud.storage.catalog import Catalog
-from localcloud.storage.changes import Change, Event
+from localcloud.storage.changes import Change, Event, Row
 from localcloud.storage.errors import StorageError, invalid, no_object
 from localcloud.storage.hmac_keys import HmacKeys
 from localcloud.storage.index import Index
 from localcloud.storage.notifications import ARCHIVE, DELETE, FINALIZE, METADATA_UPDATE, Topics
-from localcloud.storage.payloads import FILE_SUFFIX, Payload, PayloadWriter, read_file
+from localcloud.storage.parts import PartedUploads
+from localcloud.storage.payloads import FILE_SUFFIX, Payload, PayloadWriter, joined, read_file
 from localcloud.storage.preconditions import NONE, Preconditions
 from localcloud.storage.resources import StoredObject, Target
 from localcloud.storage.sweeper import Sweeper
@@ -61,13 +62,14 @@ class Storage:
             (self._indexes if item.soft_deleted is None else self._deleted)[item.bucket].put(item)
         self._last_generation = int(self._store.get(_META, _LAST_GENERATION) or 0)
         self.uploads = Uploads(context.store, self.microseconds)
+        self.parts = PartedUploads(context.store, self.microseconds)
         self._sweeper = Sweeper(self, context.clock)
 
     async def start(self) -> None:
         """Remove what a crash left behind, files that no row names; run lifecycle rules from now on."""
         self.uploads.expire()
         used = {item.file for index in self._all_indexes() for name in index.names for item in index.versions(name)}
-        used |= self.uploads.files()
+        used |= self.uploads.files() | self.parts.files()
         for path in self._store.blobs.glob(f"*{FILE_SUFFIX}"):
             if path.name not in used:
                 path.unlink()
@@ -119,6 +121,8 @@ class Storage:
         deleted = self._deleted[name]
         self._commit(Change(remove=[item for known in deleted.names for item in deleted.versions(known)]))
         self.catalog.delete(name)
+        for upload in self.parts.of(name):
+            self.parts.abort(upload)
         del self._indexes[name], self._deleted[name]
         self.context.activity.emit("storage", name, "bucket deleted")
 
@@ -193,8 +197,9 @@ class Storage:
         components: int | None = None,
         upload: Session | None = None,
         remove: Sequence[StoredObject] = (),
+        rows: Sequence[Row] = (),
     ) -> StoredObject:
-        """A new live version with this payload, the end of `upload` and of the live objects in `remove`.
+        """A new live version with this payload, the end of `upload` and of the live objects in `remove`, and `rows`.
 
         Whatever is raised, the payload's file is gone.
         """
@@ -205,6 +210,7 @@ class Storage:
             change = self._supersession(item, payload.data)
             for source in remove:
                 change += self._deletion(source)
+            change.rows += rows
             result = b""
             if upload is not None:
                 result = _encode(self.resource(item))
@@ -380,7 +386,10 @@ class Storage:
         """Write the changes and tell the listeners, all or nothing; then follow in memory and on disk."""
         with self._store.transaction():
             for table, key, value in change.rows:
-                self._store.put(table, key, value)
+                if value is None:
+                    self._store.delete(table, key)
+                else:
+                    self._store.put(table, key, value)
             for item in change.remove:
                 self._store.delete(_OBJECTS, item.key)
                 if not item.file:
@@ -413,12 +422,3 @@ class Storage:
         for listener in self._listeners:
             listener(CLOUD_EVENTS[event.type], resource)
         self.catalog.notifications.tell(event.type, resource, event.attributes)
-
-
-def joined(writer: PayloadWriter, parts: Sequence[bytes | Iterator[bytes]]) -> Payload:
-    """One payload of many."""
-    with writer:
-        for part in parts:
-            for block in [part] if isinstance(part, bytes) else part:
-                writer.write(block)
-        return writer.finish()

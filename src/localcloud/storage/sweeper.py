@@ -62,6 +62,7 @@ class Sweeper:
             rules = lifecycle.rules_of(bucket.fields.get("lifecycle"))
             if rules:
                 yield from self._expire(bucket.name, rules)
+                yield from self._abort(bucket.name, rules)
             if bucket.soft_delete_s or self._storage.index(bucket.name, soft_deleted=True):
                 yield from self._purge(bucket.name)
 
@@ -77,6 +78,12 @@ class Sweeper:
                 elif action is not None:
                     self._storage.change(item, storage_class=action, reclassified=self._storage.microseconds())
                 yield
+
+    def _abort(self, bucket: str, rules: list[dict[str, object]]) -> Iterator[None]:
+        for upload in self._storage.parts.of(bucket):
+            if lifecycle.abort_due(upload.target.name, upload.created, rules, self._storage.microseconds()):
+                self._storage.parts.abort(upload)
+            yield
 
     def _purge(self, bucket: str) -> Iterator[None]:
         index = self._storage.index(bucket, soft_deleted=True)

@@ -43,7 +43,7 @@ class Uploading:
             case "POST", "resumable" if upload_id is None:
                 return await self._begin(call, bucket)
             case "PUT" | "POST", _ if upload_id is not None:
-                return await self._continue(call, self._storage.uploads.get(upload_id))
+                return await self.resume(call, self._storage.uploads.get(upload_id))
             case "DELETE", _ if upload_id is not None:
                 return await self._cancel(self._storage.uploads.get(upload_id))
             case "POST", _:
@@ -84,7 +84,8 @@ class Uploading:
         headers = [(b"location", location.encode("latin-1")), (b"x-guploader-uploadid", session.id.encode())]
         return Reply(200, headers)
 
-    async def _continue(self, call: Call, session: Session) -> Reply:
+    async def resume(self, call: Call, session: Session) -> Reply:
+        """Take the next chunk of a session, or tell how far it has come. Raises StorageError."""
         async with self._storage.uploads.lock(session):
             session = self._storage.uploads.get(session.id)
             if session.result:

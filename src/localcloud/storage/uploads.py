@@ -76,7 +76,7 @@ class Uploads:
         """The session. Raises StorageError 404: unknown, cancelled or expired; the client must begin anew."""
         session = self._sessions.get(upload_id)
         if session is None:
-            raise StorageError(404, "The upload session does not exist or has expired.")
+            raise StorageError(404, "The upload session does not exist or has expired.", xml_code="NoSuchUpload")
         return session
 
     def lock(self, session: Session) -> asyncio.Lock:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import uvicorn
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage as gcs
+from google.oauth2 import service_account
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,10 +21,11 @@ from localcloud.clock import Clock
 from localcloud.context import Context
 from localcloud.faults import Faults
 from localcloud.identity import Identity
-from localcloud.storage import Storage, routes
+from localcloud.storage import Storage, routes, xml_api
 from localcloud.store import Store
 
 T = TypeVar("T")
+SIGNER = "signer@p.iam.gserviceaccount.com"
 
 
 class Host:
@@ -83,7 +85,7 @@ class Cloud:
         self.storage.subscribe(lambda kind, resource: self.events.append((kind.rpartition(".")[2], resource)))
         self.storage.create_bucket("bkt")
         host.call(self.storage.start())
-        host.app = gateway.application(routes(self.storage))
+        host.app = gateway.application([*routes(self.storage), *xml_api.routes(self.storage)])
 
     def call(self, function: Callable[[], T]) -> T:
         """The result of `function`, run in the emulator's thread."""
@@ -96,6 +98,12 @@ class Cloud:
     def client(self) -> gcs.Client:
         """The real client."""
         return gcs.Client(project="p", credentials=AnonymousCredentials(), client_options={"api_endpoint": self.url})
+
+    def signing_client(self) -> gcs.Client:
+        """The real client with the key of a service account, which signs URLs."""
+        key = self.call(lambda: self.storage.context.identity.service_account_key(SIGNER))
+        credentials = service_account.Credentials.from_service_account_info(key)
+        return gcs.Client(project="p", credentials=credentials, client_options={"api_endpoint": self.url})
 
     def blob_files(self) -> list[Path]:
         """The payload files there are."""
