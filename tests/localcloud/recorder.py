@@ -214,7 +214,7 @@ def _decoded(data: bytes) -> Any:
 
 def _parts(body: bytes, content_type: str) -> list[bytes]:
     """The parts of a multipart body, each without its own headers."""
-    boundary = re.search(r"boundary=\"?([^\";]+)", content_type)
+    boundary = re.search(r"boundary=[\"']?([^\"';]+)", content_type)  # gcloud takes single quotes
     assert boundary is not None, f"{content_type!r} has no boundary"
     parts = re.split(rb"(?:^|\r?\n)--" + re.escape(boundary[1].encode()) + rb"(?:--)?[ \t]*(?:\r?\n|$)", body)
     return [re.split(rb"\r?\n\r?\n", part, maxsplit=1)[-1] for part in parts if part.strip()]

@@ -9,9 +9,15 @@ unless a bucket's policy sets a time); lifecycle rules, applied within an hour o
 configurations, which publish to the Pub/Sub that `Storage.notify` names; HMAC keys. The events of an object's life are
 handed to listeners, and published, inside the transaction that makes them true.
 
+Of the XML API, on paths `/<bucket>/<object>`: get, head, put and delete an object, resumable uploads, uploads in parts,
+forms with policy documents; signed URLs (V4: RSA by the key of a service account of the local cloud, HMAC), checked for
+signature, method, host, headers and expiry by the virtual clock. A request without a signature is let through.
+
 Kept and shown without effect: ACLs and IAM policies (everybody may do everything), labels, CORS, encryption, website,
-logging, autoclass and requester-pays settings. Absent: folders of hierarchical namespaces, Anywhere Cache, bucket
-relocation, object contexts, listing filters, customer-supplied encryption keys, the XML API and signed URLs, gRPC.
+logging, autoclass and requester-pays settings. Absent: V2 signatures, the rest of the XML API (listing buckets, copying
+by header), folders of hierarchical namespaces, Anywhere Cache, bucket relocation, soft-deleted buckets, contexts,
+listing filters, customer-supplied encryption keys, gRPC. Bucket names that begin another service's paths (`run`, `v1`,
+`token`) have no XML paths.
 
 State survives `kill -9`: metadata and payloads up to 64 KiB are rows, larger payloads files that a row names, written
 before the row and removed after it.

@@ -19,7 +19,13 @@ from localcloud.storage.state import Storage
 from localcloud.storage.uploading import Uploading
 from localcloud.storage.wire import Call, Faulty, Method, Reply, error_reply, json_reply, serve
 
-_PREFIXES = ("/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/batch/storage/v1")
+_PREFIXES = (
+    "/storage/v1/",
+    "/upload/storage/v1/",
+    "/resumable/upload/storage/v1/",  # as gcloud's library has it
+    "/download/storage/v1/",
+    "/batch/storage/v1",
+)
 METHODS = (*api_buckets.METHODS, *api_objects.METHODS, *api_access.METHODS)
 
 

@@ -26,7 +26,7 @@ MAX_CONFIGS_OF_ONE_EVENT = 10
 MAX_CUSTOM_ATTRIBUTES = 90  # a message has 100, the last ten are ours
 MAX_KEY_BYTES, MAX_VALUE_BYTES = 256, 1024  # Pub/Sub's limits
 _TABLE = "storage.notifications"
-_TOPIC = re.compile(r"//pubsub\.googleapis\.com/(projects/[^/]+/topics/[^/]+)")
+_TOPIC = re.compile(r"(?://pubsub\.googleapis\.com/)?(projects/[^/]+/topics/[^/]+)")  # gcloud leaves the host out
 
 
 class Topics(Protocol):

@@ -1,7 +1,6 @@
 """What happens to objects: who may change them, what replaces what, and what survives a crash?
 
-Everything but `compose` runs without awaiting, so each change sees the last one. Memory follows the store: a change is
-written in one transaction, listeners are called inside it, and only then do the indexes and the files change.
+Everything but `compose` runs without awaiting, so each change sees the last one.
 """
 
 from __future__ import annotations
@@ -24,12 +23,13 @@ from localcloud.storage.hmac_keys import HmacKeys
 from localcloud.storage.index import Index
 from localcloud.storage.notifications import ARCHIVE, DELETE, FINALIZE, METADATA_UPDATE, Topics
 from localcloud.storage.parts import PartedUploads
-from localcloud.storage.payloads import FILE_SUFFIX, Payload, PayloadWriter, joined, read_file
+from localcloud.storage.payloads import FILE_SUFFIX, Payload, PayloadWriter, joined
 from localcloud.storage.preconditions import NONE, Preconditions
 from localcloud.storage.resources import StoredObject, Target
 from localcloud.storage.sweeper import Sweeper
 from localcloud.storage.times import timestamp
 from localcloud.storage.uploads import Session, Uploads
+from localcloud.storage.versions import PAYLOADS, Versions
 
 Listener = Callable[[str, dict[str, Any]], None]
 CLOUD_EVENTS = {
@@ -39,10 +39,9 @@ CLOUD_EVENTS = {
     METADATA_UPDATE: "google.cloud.storage.object.v1.metadataUpdated",
 }
 MAX_COMPONENTS = 32  # of one compose request
-_OBJECTS, _PAYLOADS, _META = "storage.objects", "storage.payloads", "storage.meta"
+_META = "storage.meta"
 _LAST_GENERATION = "last generation"
 _encode = msgspec.json.Encoder().encode
-_decode_object = msgspec.json.Decoder(StoredObject).decode
 
 
 class Storage:
@@ -55,11 +54,7 @@ class Storage:
         self._listeners: list[Listener] = []
         self.catalog = Catalog(context.store, self.microseconds)
         self.hmac_keys = HmacKeys(context.store, self.microseconds)
-        self._indexes = {bucket.name: Index() for bucket in self.catalog.all()}
-        self._deleted = {bucket.name: Index() for bucket in self.catalog.all()}  # what can be restored
-        for _, value in self._store.items(_OBJECTS):
-            item = _decode_object(value)
-            (self._indexes if item.soft_deleted is None else self._deleted)[item.bucket].put(item)
+        self._versions = Versions(context.store, [bucket.name for bucket in self.catalog.all()])
         self._last_generation = int(self._store.get(_META, _LAST_GENERATION) or 0)
         self.uploads = Uploads(context.store, self.microseconds)
         self.parts = PartedUploads(context.store, self.microseconds)
@@ -68,11 +63,7 @@ class Storage:
     async def start(self) -> None:
         """Remove what a crash left behind, files that no row names; run lifecycle rules from now on."""
         self.uploads.expire()
-        used = {item.file for index in self._all_indexes() for name in index.names for item in index.versions(name)}
-        used |= self.uploads.files() | self.parts.files()
-        for path in self._store.blobs.glob(f"*{FILE_SUFFIX}"):
-            if path.name not in used:
-                path.unlink()
+        self._versions.unlink_unused(self.uploads.files() | self.parts.files())
         self._sweeper.start()
 
     async def stop(self) -> None:
@@ -92,9 +83,6 @@ class Storage:
         """Now, since the epoch."""
         return int(self.context.clock.time() * 1_000_000)
 
-    def _all_indexes(self) -> list[Index]:
-        return [*self._indexes.values(), *self._deleted.values()]
-
     # Buckets
 
     def create_bucket(self, name: str, location: str = "us-central1") -> None:
@@ -105,7 +93,7 @@ class Storage:
     def insert_bucket(self, resource: dict[str, Any], query: dict[str, str] | None = None) -> Bucket:
         """A new bucket; `query` are a request's parameters. Raises StorageError 400, 409."""
         bucket = self.catalog.insert(resource, query or {})
-        self._indexes[bucket.name], self._deleted[bucket.name] = Index(), Index()
+        self._versions.add_bucket(bucket.name)
         self.context.activity.emit("storage", bucket.name, "bucket created")
         return bucket
 
@@ -116,14 +104,14 @@ class Storage:
     def delete_bucket(self, name: str, conditions: Preconditions) -> None:
         """Remove an empty bucket. Raises StorageError 404, 412, 409 if it holds any version of an object."""
         self.catalog.get(name, conditions)
-        if self._indexes[name]:
+        if self._versions.index(name):
             raise StorageError(409, "The bucket you tried to delete is not empty.")
-        deleted = self._deleted[name]
+        deleted = self._versions.index(name, soft_deleted=True)
         self._commit(Change(remove=[item for known in deleted.names for item in deleted.versions(known)]))
         self.catalog.delete(name)
         for upload in self.parts.of(name):
             self.parts.abort(upload)
-        del self._indexes[name], self._deleted[name]
+        self._versions.remove_bucket(name)
         self.context.activity.emit("storage", name, "bucket deleted")
 
     # Objects: reading
@@ -131,7 +119,7 @@ class Storage:
     def index(self, bucket: str, *, soft_deleted: bool = False) -> Index:
         """The objects of a bucket, or those that can be restored. Raises StorageError 404."""
         self.catalog.get(bucket)
-        return (self._deleted if soft_deleted else self._indexes)[bucket]
+        return self._versions.index(bucket, soft_deleted=soft_deleted)
 
     def object(
         self,
@@ -173,19 +161,11 @@ class Storage:
 
     def read(self, item: StoredObject, start: int, end: int) -> bytes | Iterator[bytes]:
         """Bytes `start` to `end` (exclusive): at once when small, else in blocks, whatever happens meanwhile."""
-        if item.file:
-            return read_file((self._store.blobs / item.file).open("rb"), start, end)
-        return self._row(item)[start:end]
+        return self._versions.read(item, start, end)
 
     def new_writer(self) -> PayloadWriter:
         """Where the bytes of a new object go."""
         return PayloadWriter(self._store.new_blob().with_suffix(FILE_SUFFIX))
-
-    def _row(self, item: StoredObject) -> bytes:
-        data = self._store.get(_PAYLOADS, item.key)
-        if data is None:
-            raise AssertionError(f"no payload for {item.key!r}")
-        return data
 
     # Objects: writing
 
@@ -249,8 +229,8 @@ class Storage:
         """What a new live version does to the store: it takes the place of the old one."""
         change = Change(put=[item], rows=[(_META, _LAST_GENERATION, str(item.generation).encode())])
         if data is not None:
-            change.rows.append((_PAYLOADS, item.key, data))
-        old = self._indexes[item.bucket].live.get(item.name)
+            change.rows.append((PAYLOADS, item.key, data))
+        old = self._versions.index(item.bucket).live.get(item.name)
         overwrote = {}
         if old is not None:
             archives = self.catalog.get(item.bucket).versioned
@@ -348,17 +328,12 @@ class Storage:
         One that `moves` ends the source, both or neither.
         """
         self.check_insert(target)
-        path = None
+        data = None if source.file else self._versions.row(source)
+        payload = Payload(size=source.size, crc32c=source.crc32c, md5=source.md5, data=data, path=None)
         if source.file:
             path = self._store.new_blob().with_suffix(FILE_SUFFIX)
             os.link(self._store.blobs / source.file, path)
-        payload = Payload(
-            size=source.size,
-            crc32c=source.crc32c,
-            md5=source.md5,
-            data=None if path else self._row(source),
-            path=path,
-        )
+            payload = dataclasses.replace(payload, path=path)
         target = msgspec.structs.replace(target, fields=target.fields or source.copied_fields)
         return self.insert(target, payload, components=source.components, remove=[source] if moves else [])
 
@@ -375,7 +350,7 @@ class Storage:
         payload = await asyncio.to_thread(joined, self.new_writer(), parts)
         components = sum(source.components or 1 for source in sources)
         remove = {source.key: source for source in sources} if delete_sources else {}
-        current = self._indexes[target.bucket].live.get(target.name)
+        current = self._versions.index(target.bucket).live.get(target.name)
         if current is not None:
             remove.pop(current.key, None)  # it is replaced anyway
         return self.insert(
@@ -383,31 +358,8 @@ class Storage:
         )
 
     def _commit(self, change: Change) -> None:
-        """Write the changes and tell the listeners, all or nothing; then follow in memory and on disk."""
-        with self._store.transaction():
-            for table, key, value in change.rows:
-                if value is None:
-                    self._store.delete(table, key)
-                else:
-                    self._store.put(table, key, value)
-            for item in change.remove:
-                self._store.delete(_OBJECTS, item.key)
-                if not item.file:
-                    self._store.delete(_PAYLOADS, item.key)
-            for item in change.put:
-                self._store.put(_OBJECTS, item.key, _encode(item))
-            for event in change.events:
-                self._tell(event)
-        for item in change.put:
-            if item.soft_deleted is None:
-                self._indexes[item.bucket].put(item)
-            else:
-                self._indexes[item.bucket].remove(item)
-                self._deleted[item.bucket].put(item)
-        for item in change.remove:
-            (self._indexes if item.soft_deleted is None else self._deleted)[item.bucket].remove(item)
-            if item.file:
-                (self._store.blobs / item.file).unlink(missing_ok=True)
+        """Write the changes and tell the listeners, all or nothing."""
+        self._versions.commit(change, self._tell)
         for event in change.events:
             self.context.activity.emit(
                 "storage",

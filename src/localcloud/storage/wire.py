@@ -169,7 +169,7 @@ def error_reply(error: StorageError) -> Reply:
 
 def split_path(raw: bytes) -> tuple[str, tuple[str, ...]]:
     """Service and segments: `/upload/storage/v1/b/x/o` is ("upload", ("b", "x", "o")). Raises StorageError 400."""
-    first, _, rest = raw.lstrip(b"/").partition(b"/")
+    first, _, rest = raw.lstrip(b"/").removeprefix(b"resumable/").partition(b"/")
     if first != b"storage":
         rest = rest.partition(b"/")[2]
     segments = rest.partition(b"/")[2].split(b"/")

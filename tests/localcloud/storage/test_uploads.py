@@ -153,3 +153,32 @@ def test_a_session_survives_a_restart(start_cloud: Callable[..., Cloud], tmp_pat
     assert ask(session).headers["range"] == f"bytes=0-{2 * QUANTUM - 1}"
     assert send(session, 2 * QUANTUM, len(DATA)).status_code == 200
     assert again.client().bucket("bkt").blob("x").download_as_bytes() == DATA
+
+
+@pytest.mark.parametrize("line", [b"\r\n", b"\n"], ids=["CRLF", "LF"])
+@pytest.mark.parametrize("step", [1, 7, 10_000], ids=lambda step: f"{step} bytes at a time")
+@pytest.mark.parametrize("data", [b"", b"\r\n--", b"--b-\n--\r\n--a\r", b"x" * 300], ids=["empty", "line", "like", "x"])
+def test_metadata_and_media_come_in_any_pieces(
+    cloud: Cloud, bucket: gcs.Bucket, line: bytes, step: int, data: bytes
+) -> None:
+    lines = [b"--b=", b"Content-Type: application/json", b"", b'{"name": "x"}', b"--b=", b"Content-Type: text/css", b""]
+    body = line.join([*lines, data, b"--b=--", b""])
+    headers = {"content-type": "multipart/related; boundary='b='"}
+    pieces = (body[start : start + step] for start in range(0, len(body), step))
+    url = f"{cloud.url}/upload/storage/v1/b/bkt/o?uploadType=multipart"
+    answer = requests.post(url, data=pieces, headers=headers, timeout=10)
+
+    assert (answer.status_code, answer.json()["contentType"]) == (200, "text/css")
+    assert bucket.blob("x").download_as_bytes() == data
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"--b", b"--b\r\n\r\n{}\r\n--b--", b"--b\r\n\r\n{}\r\n--b\r\n\r\nx", b"--b\r\n\r\n{}\r\n--b\r\n\r\nx\r\n--b"],
+    ids=["nothing", "a boundary", "no media", "no end", "half an end"],
+)
+def test_a_torn_body_is_refused(cloud: Cloud, bucket: gcs.Bucket, body: bytes) -> None:
+    url = f"{cloud.url}/upload/storage/v1/b/bkt/o?uploadType=multipart&name=x"
+    answer = requests.post(url, data=body, headers={"content-type": "multipart/related; boundary=b"}, timeout=10)
+
+    assert (answer.status_code, bucket.get_blob("x")) == (400, None)
