@@ -35,6 +35,7 @@ from localcloud.pubsub.errors import NotFound
 from localcloud.pubsub.resources import PublishedMessage, SubscriptionSpec
 from localcloud.pubsub.state import PubSub
 from localcloud.run import api as run_api
+from localcloud.run.jobs import JobSpec
 from localcloud.run.service import Run
 from localcloud.run.state import ServiceSpec
 from localcloud.scheduler.state import Schedule, Scheduler
@@ -79,6 +80,7 @@ class Deployment:
     subscriptions: tuple[SubscriptionSpec, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     services: tuple[ServiceSpec, ...] = ()
+    jobs: tuple[JobSpec, ...] = ()
     workflows: tuple[WorkflowSpec, ...] = ()
     schedules: tuple[Schedule, ...] = ()
 
@@ -144,7 +146,13 @@ class LocalCloud:
         self._called: tuple[_Service, ...] = (self.storage, self.run)
         if self._bridge is not None:
             self._called = (self._bridge, *self._called)
-        self._calling: tuple[_Service, ...] = (self.workflows, self.pubsub, self.eventarc, self.scheduler)
+        self._calling: tuple[_Service, ...] = (
+            self.workflows,
+            self.pubsub,
+            self.eventarc,
+            self.scheduler,
+            self.run.jobs,
+        )
 
     async def start(self) -> None:
         """Serve, and go on with what an earlier process left in the state.
@@ -184,6 +192,8 @@ class LocalCloud:
             self.pubsub.create_subscription(subscription)
         for spec in deployment.services:
             self.run.deploy(spec)
+        for job in deployment.jobs:
+            self.run.jobs.deploy(job)
         for workflow in deployment.workflows:
             self.workflows.deploy(workflow)
         for trigger in deployment.triggers:

@@ -1,11 +1,13 @@
-"""Cloud Run services as processes of this machine.
+"""Cloud Run services and jobs as processes of this machine.
 
 Covered: scale from zero on a request and back to zero when idle, `min_instances`, `max_instances` and `concurrency`,
 the queue in front of them and its 429, start-up by TCP or an HTTP health check with its time limit, request time
 limits, SIGTERM and ten seconds before SIGKILL, `PORT` and the `K_` variables, a metadata server for each instance,
 identity tokens on private services, revisions (a new one takes the requests, the old one finishes its own), structured
-logs, and the read side of the Admin API v2.
-Not covered: containers (a service is a command), traffic splitting, jobs, WebSockets, HTTP/2, CPU throttling between
+logs, and the read side of the Admin API v2; jobs with their executions and tasks: parallelism, retries, time limits,
+overrides, cancelling, the `CLOUD_RUN_` variables. A restart of the local cloud is no failure of a task: it starts
+again.
+Not covered: containers (a service is a command), traffic splitting, WebSockets, HTTP/2, CPU throttling between
 requests, IAM beyond "has a token for this service".
 
 https://cloud.google.com/run/docs/container-contract

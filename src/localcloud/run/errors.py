@@ -40,10 +40,32 @@ class Forbidden(RunError):
     code, status = 403, "PERMISSION_DENIED"
 
 
-class NoSuchService(RunError):
-    """Nothing is deployed under this name."""
+class InvalidArgument(RunError):
+    """A field of the request breaks its rules; the message names it and says what would be right."""
+
+    code, status = 400, "INVALID_ARGUMENT"
+
+
+class FailedPrecondition(RunError):
+    """The request is fine, the resource is not in a state for it."""
+
+    code, status = 400, "FAILED_PRECONDITION"
+
+
+class NotFound(RunError):
+    """There is no such resource."""
 
     code, status = 404, "NOT_FOUND"
+
+
+class AlreadyExists(RunError):
+    """There is one of this name."""
+
+    code, status = 409, "ALREADY_EXISTS"
+
+
+class NoSuchService(NotFound):
+    """Nothing is deployed under this name."""
 
 
 class RequestTooLarge(RunError):

@@ -18,6 +18,7 @@ from localcloud.context import Context
 from localcloud.metadata import MetadataServer, of_container
 from localcloud.run import state
 from localcloud.run.errors import InstanceFailed, NoInstance, NoSuchService
+from localcloud.run.executions import Jobs
 from localcloud.run.instances import ColdStart, Instance, Phase, StartFailed, free_port
 from localcloud.run.logs import LogWriter
 from localcloud.run.state import ServiceSpec
@@ -41,6 +42,7 @@ class Run:
         self._services: dict[str, Service] = {}
         self._watchdog = Watchdog(context.store.directory if context.store.is_temporary else None)
         self._client: aiohttp.ClientSession | None = None
+        self.jobs = Jobs(context, self._watchdog, self.logs_directory)
 
     @property
     def client(self) -> aiohttp.ClientSession:
@@ -99,8 +101,8 @@ class Run:
         return list(self.service(service).instances)
 
     def is_idle(self) -> bool:
-        """No request is inside."""
-        return self.in_flight == 0
+        """No request is inside, and no job is running."""
+        return self.in_flight == 0 and self.jobs.is_idle()
 
     @property
     def logs_directory(self) -> Path:

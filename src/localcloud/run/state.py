@@ -42,8 +42,7 @@ class ServiceSpec:
     service_account: str = ""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"service name is {self.name!r}; expected {_NAME.pattern}")
+        checked_name("service", self.name)
         if not self.command:
             raise ValueError(f"service {self.name}: command is empty")
         if self.concurrency < 1 or self.max_instances < 1:
@@ -55,6 +54,12 @@ class ServiceSpec:
             )
         if self.health_path is not None and not self.health_path.startswith("/"):
             raise ValueError(f"service {self.name}: health_path is {self.health_path!r}; expected it to start with /")
+
+
+def checked_name(kind: str, name: str) -> None:
+    """Raises ValueError where a resource cannot be called so."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{kind} name is {name!r:.80}; expected {_NAME.pattern}")
 
 
 class Slot(Protocol):

@@ -77,7 +77,7 @@ class Bench:
 
     def __init__(self, directory: Path) -> None:
         self.files = directory / "files"
-        self.files.mkdir()
+        self.files.mkdir(exist_ok=True)
         self.http = urllib3.PoolManager(maxsize=50, retries=False)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -100,8 +100,10 @@ class Bench:
         self.run = Run(self.context)
         await self.run.start()
         await self.gateway.start(api.routes(self.run))
+        await self.run.jobs.start()
 
     def close(self) -> None:
+        self.await_(self.run.jobs.stop())
         self.await_(self.run.stop())
         self.await_(self.gateway.stop())
         self.context.store.close()
