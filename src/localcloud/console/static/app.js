@@ -15,7 +15,13 @@ import { workflows } from "./workflows.js";
 // changes without events, poll(data, route) -> milliseconds.
 const VIEWS = { "": overview, storage, pubsub, services, workflows, triggers, schedules, faults, events };
 const REFRESH_MS = 800; // between two requests for the same view, however much happens
-const ADVANCES = [["+10 s", 10], ["+1 min", 60], ["+10 min", 600], ["+1 h", 3600], ["+1 d", 86400]];
+const ADVANCES = [
+  ["+10 s", 10],
+  ["+1 min", 60],
+  ["+10 min", 600],
+  ["+1 h", 3600],
+  ["+1 d", 86400],
+];
 
 const main = document.getElementById("main");
 const state = { route: null, totals: null, stale: false, loading: false, last: 0, timer: null };
@@ -123,9 +129,17 @@ function drawFrame() {
     h("time", { title: "Virtual time" }, clockText(now())),
     totals.is_frozen && h("span", { class: "tag warn" }, "stands still"),
     ADVANCES.map(([label, seconds]) =>
-      button(label, () => page.act(() => admin("POST", "clock", { advance_s: seconds }), `The clock was advanced by ${label.slice(1)}.`), {
-        title: `Advance the virtual clock by ${label.slice(1)}`,
-      }),
+      button(
+        label,
+        () =>
+          page.act(
+            () => admin("POST", "clock", { advance_s: seconds }),
+            `The clock was advanced by ${label.slice(1)}.`,
+          ),
+        {
+          title: `Advance the virtual clock by ${label.slice(1)}`,
+        },
+      ),
     ),
   );
   morphChildren(document.getElementById("clock"), clock);
@@ -136,10 +150,13 @@ function drawFrame() {
 function schedule() {
   state.stale = true;
   if (state.loading || state.timer !== null || document.hidden) return;
-  state.timer = setTimeout(() => {
-    state.timer = null;
-    if (!document.hidden) load();
-  }, Math.max(50, state.last + REFRESH_MS - performance.now()));
+  state.timer = setTimeout(
+    () => {
+      state.timer = null;
+      if (!document.hidden) load();
+    },
+    Math.max(50, state.last + REFRESH_MS - performance.now()),
+  );
 }
 
 /** Ask again after so many milliseconds, for what changes without an event; not at all without. */

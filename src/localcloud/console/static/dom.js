@@ -81,9 +81,17 @@ function isSame(one, other) {
 /** A table: columns are [heading, class], rows are {key, cells}; without rows, what to do about it. */
 export function table(label, columns, rows, empty, kind = "") {
   if (rows.length === 0) return h("p", { class: "empty" }, empty);
-  const head = h("tr", null, columns.map(([heading, kind]) => h("th", { scope: "col", class: kind }, heading)));
+  const head = h(
+    "tr",
+    null,
+    columns.map(([heading, kind]) => h("th", { scope: "col", class: kind }, heading)),
+  );
   const body = rows.map(({ key, cells, kind }) =>
-    h("tr", { key, class: kind }, cells.map((cell, index) => h("td", { class: columns[index][1] }, cell))),
+    h(
+      "tr",
+      { key, class: kind },
+      cells.map((cell, index) => h("td", { class: columns[index][1] }, cell)),
+    ),
   );
   return h(
     "div",
@@ -99,7 +107,11 @@ export function section(title, ...children) {
 /** Names and values below each other: [name, value] pairs; those without a value are left out. */
 export function facts(pairs) {
   const shown = pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined);
-  return h("dl", null, shown.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))));
+  return h(
+    "dl",
+    null,
+    shown.map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value))),
+  );
 }
 
 export function link(href, ...children) {
@@ -115,7 +127,11 @@ export function button(label, onclick, props) {
 }
 
 export function crumbs(...parts) {
-  return h("p", { class: "crumbs" }, parts.map((part, index) => [index ? h("span", { "aria-hidden": "true" }, "/") : "", part]));
+  return h(
+    "p",
+    { class: "crumbs" },
+    parts.map((part, index) => [index ? h("span", { "aria-hidden": "true" }, "/") : "", part]),
+  );
 }
 
 // Numbers and times as people read them.
@@ -143,7 +159,11 @@ export function duration(seconds) {
 }
 
 function rough(seconds) {
-  for (const [size, unit] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+  for (const [size, unit] of [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+  ]) {
     if (seconds >= size) return `${Math.floor(seconds / size)} ${unit}`;
   }
   return `${Math.floor(seconds)} s`;

@@ -1,6 +1,6 @@
 // What happened: the activity log, newest first, filtered. #/events?service=&level=&text=&ref=
 
-import { button, count, h, link, moment, table, tag } from "./dom.js";
+import { button, count, h, link, moment, table } from "./dom.js";
 
 const KEPT = 5000; // in this page
 const SHOWN = 300;
@@ -31,11 +31,14 @@ export const events = {
 
   render(_, route, page) {
     const chosen = select(log.paused ?? log.events, route.query);
-    const held = log.paused && log.events.length - log.paused.length;
+    const held = log.paused ? lastNumber(log.events) - lastNumber(log.paused) : 0;
     return [
       h("h1", null, "Events"),
       filters(route.query, page),
-      eventTable(chosen.slice(0, SHOWN), "Nothing happened that fits. Run something against the local cloud, or change the filter."),
+      eventTable(
+        chosen.slice(0, SHOWN),
+        "Nothing happened that fits. Run something against the local cloud, or change the filter.",
+      ),
       h(
         "p",
         { class: "muted" },
@@ -43,11 +46,15 @@ export const events = {
           chosen.length > SHOWN && `The latest ${SHOWN} of ${count(chosen.length)}.`,
           held > 0 && `${count(held)} more since the pause.`,
           log.missed > 0 && `${count(log.missed)} went by too fast to be shown.`,
-        ].filter(Boolean).join(" "),
+        ]
+          .filter(Boolean)
+          .join(" "),
       ),
     ];
   },
 };
+
+const lastNumber = (all) => all.at(-1)?.number ?? 0;
 
 function select(all, query) {
   const [service, ref, text] = ["service", "ref", "text"].map((name) => query.get(name) ?? "");
@@ -71,7 +78,13 @@ export function eventTable(shown, empty) {
     cells: [
       moment(each.time),
       each.service,
-      [subject(each), " ", h("span", { class: "muted" }, each.resource === "clock" ? "" : each.action), " ", each.detail],
+      [
+        subject(each),
+        " ",
+        h("span", { class: "muted" }, each.resource === "clock" ? "" : each.action),
+        " ",
+        each.detail,
+      ],
       each.ref && link(`#/events?ref=${encodeURIComponent(each.ref)}`, each.ref),
     ],
   }));
@@ -83,7 +96,9 @@ function subject({ service, resource, action, ref }) {
   const [head, ...rest] = resource.split("/");
   if (service === "storage") {
     const path = rest.length ? [head, rest.join("/")] : [head];
-    return action.endsWith("deleted") ? resource : link(`#/storage/${path.map(encodeURIComponent).join("/")}`, resource);
+    return action.endsWith("deleted")
+      ? resource
+      : link(`#/storage/${path.map(encodeURIComponent).join("/")}`, resource);
   }
   if (service === "run") return link(`#/services/${encodeURIComponent(resource)}`, resource);
   if (service === "workflows") return link(`#/workflows/${encodeURIComponent(resource)}/${ref}`, resource);
@@ -111,9 +126,36 @@ function filters(query, page) {
   return h(
     "div",
     { class: "row", role: "search" },
-    h("label", null, "Service", h("select", { onchange: (event) => set("service", event.target.value) }, option("service", "", "all"), SERVICES.map((name) => option("service", name, name)))),
-    h("label", null, "Level", h("select", { onchange: (event) => set("level", event.target.value) }, option("level", "", "all"), option("level", "warning", "warnings and errors"), option("level", "error", "errors"))),
-    h("input", { type: "search", value: query.get("text") ?? "", placeholder: "Resource or text", "aria-label": "Resource or text", oninput: (event) => set("text", event.target.value) }),
+    h(
+      "label",
+      null,
+      "Service",
+      h(
+        "select",
+        { onchange: (event) => set("service", event.target.value) },
+        option("service", "", "all"),
+        SERVICES.map((name) => option("service", name, name)),
+      ),
+    ),
+    h(
+      "label",
+      null,
+      "Level",
+      h(
+        "select",
+        { onchange: (event) => set("level", event.target.value) },
+        option("level", "", "all"),
+        option("level", "warning", "warnings and errors"),
+        option("level", "error", "errors"),
+      ),
+    ),
+    h("input", {
+      type: "search",
+      value: query.get("text") ?? "",
+      placeholder: "Resource or text",
+      "aria-label": "Resource or text",
+      oninput: (event) => set("text", event.target.value),
+    }),
     query.get("ref") && button(`of ${query.get("ref")} ✕`, () => set("ref", ""), { title: "Show those of others too" }),
     button(log.paused ? "Go on" : "Pause", pause, { "aria-pressed": log.paused !== null ? "true" : "false" }),
   );

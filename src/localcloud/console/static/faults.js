@@ -4,8 +4,16 @@ import { button, duration, h, section, table, tag } from "./dom.js";
 import { admin } from "./server.js";
 
 const CALLS = [
-  "storage.objects.insert", "storage.objects.get", "storage.objects.delete", "storage.objects.list", "storage.objects.patch",
-  "pubsub.topics.publish", "pubsub.messages.deliver", "eventarc.events.deliver", "run.services.invoke", "workflows.executions.create",
+  "storage.objects.insert",
+  "storage.objects.get",
+  "storage.objects.delete",
+  "storage.objects.list",
+  "storage.objects.patch",
+  "pubsub.topics.publish",
+  "pubsub.messages.deliver",
+  "eventarc.events.deliver",
+  "run.services.invoke",
+  "workflows.executions.create",
 ];
 const ACTIONS = {
   fail: "answer with the status, without acting",
@@ -33,11 +41,29 @@ export const faults = {
         button("Withdraw", () => page.act(() => admin("POST", "faults/withdraw", fault), "Withdrawn.")),
       ],
     }));
-    const columns = [["Call", "wide"], ["Resource"], ["Does"], ["With", "num"], ["Lets pass", "num"], ["Hits", "num"], ["", "num"]];
+    const columns = [
+      ["Call", "wide"],
+      ["Resource"],
+      ["Does"],
+      ["With", "num"],
+      ["Lets pass", "num"],
+      ["Hits", "num"],
+      ["", "num"],
+    ];
     return [
       h("h1", null, "Faults"),
-      table("Standing orders", columns, rows, "Nothing is ordered to fail. Order something below, and see how your program takes it."),
-      rows.length > 0 && h("p", { class: "row" }, button("Withdraw all", () => page.act(() => admin("DELETE", "faults"), "Withdrawn."), { class: "danger" })),
+      table(
+        "Standing orders",
+        columns,
+        rows,
+        "Nothing is ordered to fail. Order something below, and see how your program takes it.",
+      ),
+      rows.length > 0 &&
+        h(
+          "p",
+          { class: "row" },
+          button("Withdraw all", () => page.act(() => admin("DELETE", "faults"), "Withdrawn."), { class: "danger" }),
+        ),
       section("Order a fault", form(page)),
     ];
   },
@@ -46,18 +72,53 @@ export const faults = {
 function form(page) {
   const submit = (event) => {
     event.preventDefault();
-    const { call, resource, action, status, delay_s, times, skip } = Object.fromEntries(new FormData(event.currentTarget));
-    const fault = { call, resource: resource || "*", action, status: Number(status), delay_s: Number(delay_s), times: Number(times), skip: Number(skip) };
+    const { call, resource, action, status, delay_s, times, skip } = Object.fromEntries(
+      new FormData(event.currentTarget),
+    );
+    const fault = {
+      call,
+      resource: resource || "*",
+      action,
+      status: Number(status),
+      delay_s: Number(delay_s),
+      times: Number(times),
+      skip: Number(skip),
+    };
     return page.act(() => admin("POST", "faults", fault), "Ordered.");
   };
-  const number = (name, label, value, props) => h("label", null, label, h("input", { name, type: "number", value, required: true, ...props }));
+  const number = (name, label, value, props) =>
+    h("label", null, label, h("input", { name, type: "number", value, required: true, ...props }));
   return h(
     "form",
     { class: "sheet", onsubmit: submit, key: "fault", keep: true },
-    h("label", null, "Call (a pattern)", h("input", { name: "call", list: "calls", required: true, placeholder: "storage.objects.*", autocomplete: "off" })),
-    h("datalist", { id: "calls" }, CALLS.map((call) => h("option", { value: call }))),
+    h(
+      "label",
+      null,
+      "Call (a pattern)",
+      h("input", {
+        name: "call",
+        list: "calls",
+        required: true,
+        placeholder: "storage.objects.*",
+        autocomplete: "off",
+      }),
+    ),
+    h(
+      "datalist",
+      { id: "calls" },
+      CALLS.map((call) => h("option", { value: call })),
+    ),
     h("label", null, "Resource (a pattern)", h("input", { name: "resource", placeholder: "*", autocomplete: "off" })),
-    h("label", null, "Action", h("select", { name: "action" }, Object.entries(ACTIONS).map(([name, what]) => h("option", { value: name }, `${name}: ${what}`)))),
+    h(
+      "label",
+      null,
+      "Action",
+      h(
+        "select",
+        { name: "action" },
+        Object.entries(ACTIONS).map(([name, what]) => h("option", { value: name }, `${name}: ${what}`)),
+      ),
+    ),
     h(
       "div",
       { class: "pair" },

@@ -11,7 +11,9 @@ export const overview = {
   title: "Overview",
 
   async load() {
-    const [{ subscriptions }, services, executions] = await Promise.all(["topics", "services", "active"].map((name) => get(name)));
+    const [{ subscriptions }, services, executions] = await Promise.all(
+      ["topics", "services", "active"].map((name) => get(name)),
+    );
     return { subscriptions, services, executions };
   },
 
@@ -22,14 +24,32 @@ export const overview = {
         "ul",
         { class: "tiles" },
         tile("storage", totals.objects, "objects", `${count(totals.buckets)} buckets`),
-        tile("pubsub", totals.undelivered + totals.leased, "messages in flight", `${count(totals.backlog)} wait to be pulled · ${count(totals.topics)} topics`),
-        tile("services", totals.ready, "instances ready", `${totals.starting} starting · ${count(totals.services)} services`),
+        tile(
+          "pubsub",
+          totals.undelivered + totals.leased,
+          "messages in flight",
+          `${count(totals.backlog)} wait to be pulled · ${count(totals.topics)} topics`,
+        ),
+        tile(
+          "services",
+          totals.ready,
+          "instances ready",
+          `${totals.starting} starting · ${count(totals.services)} services`,
+        ),
         tile("services", totals.in_flight, "requests in flight", `${count(totals.waiting)} waiting`),
         tile("workflows", totals.active_executions, "executions active", `${count(totals.workflows)} workflows`),
-        tile("faults", totals.faults, "faults ordered", `${count(totals.triggers)} triggers · ${count(totals.schedules)} schedules`),
+        tile(
+          "faults",
+          totals.faults,
+          "faults ordered",
+          `${count(totals.triggers)} triggers · ${count(totals.schedules)} schedules`,
+        ),
       ),
       section("In flight", inFlight(subscriptions, services, executions)),
-      section("Just happened", eventTable(latest(15), "Nothing yet. Point Google's client libraries at the addresses below.")),
+      section(
+        "Just happened",
+        eventTable(latest(15), "Nothing yet. Point Google's client libraries at the addresses below."),
+      ),
       section(
         "Addresses",
         facts([
@@ -56,10 +76,16 @@ function inFlight(subscriptions, services, executions) {
     .filter((each) => (each.is_push && each.backlog) || each.leased)
     .map((each) => ({
       key: `subscription ${each.name}`,
-      cells: [subscriptionLink(each.name), `${each.is_push ? "push" : "pull"} subscription`, `${count(each.backlog)} messages, ${count(each.leased)} of them leased`],
+      cells: [
+        subscriptionLink(each.name),
+        `${each.is_push ? "push" : "pull"} subscription`,
+        `${count(each.backlog)} messages, ${count(each.leased)} of them leased`,
+      ],
     }));
   const requests = services
-    .filter((each) => each.waiting || each.instances.some((instance) => instance.active || instance.phase === "starting"))
+    .filter(
+      (each) => each.waiting || each.instances.some((instance) => instance.active || instance.phase === "starting"),
+    )
     .map((each) => ({
       key: `service ${each.name}`,
       cells: [
@@ -73,7 +99,11 @@ function inFlight(subscriptions, services, executions) {
     }));
   const running = executions.map((each) => ({
     key: `execution ${each.id}`,
-    cells: [executionLink(each), "execution", [each.current && [h("code", null, each.current[1]), ", "], "started ", moment(each.started)]],
+    cells: [
+      executionLink(each),
+      "execution",
+      [each.current && [h("code", null, each.current[1]), ", "], "started ", moment(each.started)],
+    ],
   }));
   const columns = [["What", "wide"], ["Kind"], ["How much", "wide"]];
   return table("In flight", columns, [...running, ...messages, ...requests], "Nothing is on its way.");

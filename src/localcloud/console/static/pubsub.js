@@ -20,22 +20,31 @@ export const pubsub = {
 };
 
 export const subscriptionLink = (name) => link(`#/pubsub/subscription/${encodeURIComponent(name)}`, name);
-export const topicLink = (name) => (name.startsWith("_") ? name : link(`#/pubsub/topic/${encodeURIComponent(name)}`, name));
+export const topicLink = (name) =>
+  name.startsWith("_") ? name : link(`#/pubsub/topic/${encodeURIComponent(name)}`, name);
 
 function lists({ topics, subscriptions }) {
   const rows = topics.map((topic) => ({
     key: topic.name,
-    cells: [topicLink(topic.name), topic.subscriptions.map((name, index) => [index > 0 && ", ", subscriptionLink(name)])],
+    cells: [
+      topicLink(topic.name),
+      topic.subscriptions.map((name, index) => [index > 0 && ", ", subscriptionLink(name)]),
+    ],
   }));
   return [
     h("h1", null, "Pub/Sub"),
     section("Subscriptions", subscriptionTable(subscriptions)),
     section(
       "Topics",
-      table("Topics", [["Topic", "wide"], ["Subscriptions", "wide"]], rows, [
-        "No topic yet. Make one: ",
-        h("code", null, 'publisher.create_topic(name="projects/local/topics/orders")'),
-      ]),
+      table(
+        "Topics",
+        [
+          ["Topic", "wide"],
+          ["Subscriptions", "wide"],
+        ],
+        rows,
+        ["No topic yet. Make one: ", h("code", null, 'publisher.create_topic(name="projects/local/topics/orders")')],
+      ),
     ),
   ];
 }
@@ -52,7 +61,14 @@ export function subscriptionTable(subscriptions) {
       each.oldest === null ? "" : moment(each.oldest, { only: "age" }),
     ],
   }));
-  const columns = [["Subscription", "wide"], ["Topic", "wide"], ["Kind"], ["Backlog", "num"], ["Leased", "num"], ["Oldest", "nowrap"]];
+  const columns = [
+    ["Subscription", "wide"],
+    ["Topic", "wide"],
+    ["Kind"],
+    ["Backlog", "num"],
+    ["Leased", "num"],
+    ["Oldest", "nowrap"],
+  ];
   return table("Subscriptions", columns, rows, [
     "No subscription: what is published reaches nobody. Make one: ",
     h("code", null, "subscriber.create_subscription(name=..., topic=...)"),
@@ -61,11 +77,15 @@ export function subscriptionTable(subscriptions) {
 
 function topicPage({ topics, subscriptions }, name, page) {
   const topic = topics.find((each) => each.name === name);
-  if (topic === undefined) return [h("h1", null, name), h("p", { class: "empty" }, "There is no such topic (any more).")];
+  if (topic === undefined)
+    return [h("h1", null, name), h("p", { class: "empty" }, "There is no such topic (any more).")];
   return [
     crumbs(link("#/pubsub", "Pub/Sub"), "topic"),
     h("h1", null, name),
-    section("Subscriptions", subscriptionTable(subscriptions.filter((each) => topic.subscriptions.includes(each.name)))),
+    section(
+      "Subscriptions",
+      subscriptionTable(subscriptions.filter((each) => topic.subscriptions.includes(each.name))),
+    ),
     section("Publish a message", publishForm(name, page)),
   ];
 }
@@ -75,8 +95,12 @@ function publishForm(topic, page) {
     event.preventDefault();
     const form = event.currentTarget;
     const { data, attributes, ordering_key } = Object.fromEntries(new FormData(form));
-    const pairs = attributes.split("\n").filter((line) => line.trim() !== "").map((line) => line.split(/=(.*)/s).slice(0, 2));
-    if (pairs.some((pair) => pair.length < 2)) return page.act(() => Promise.reject(new Error("Attributes are lines of key=value.")));
+    const pairs = attributes
+      .split("\n")
+      .filter((line) => line.trim() !== "")
+      .map((line) => line.split(/=(.*)/s).slice(0, 2));
+    if (pairs.some((pair) => pair.length < 2))
+      return page.act(() => Promise.reject(new Error("Attributes are lines of key=value.")));
     const message = { topic, data, ordering_key, attributes: Object.fromEntries(pairs) };
     return page.act(() => send("POST", "publish", {}, message), "Published.");
   };
@@ -84,7 +108,12 @@ function publishForm(topic, page) {
     "form",
     { class: "sheet", onsubmit: submit, key: `publish ${topic}`, keep: true },
     h("label", null, "Data", h("textarea", { name: "data", rows: 5, spellcheck: "false" })),
-    h("label", null, "Attributes, one key=value a line", h("textarea", { name: "attributes", rows: 2, spellcheck: "false" })),
+    h(
+      "label",
+      null,
+      "Attributes, one key=value a line",
+      h("textarea", { name: "attributes", rows: 2, spellcheck: "false" }),
+    ),
     h("label", null, "Ordering key", h("input", { name: "ordering_key", autocomplete: "off" })),
     h("div", null, h("button", { class: "primary" }, "Publish")),
   );
@@ -92,7 +121,8 @@ function publishForm(topic, page) {
 
 function subscriptionPage({ subscriptions, messages }, name, page) {
   const found = subscriptions.find((each) => each.name === name);
-  if (found === undefined) return [h("h1", null, name), h("p", { class: "empty" }, "There is no such subscription (any more).")];
+  if (found === undefined)
+    return [h("h1", null, name), h("p", { class: "empty" }, "There is no such subscription (any more).")];
   const more = found.backlog - messages.length;
   return [
     crumbs(link("#/pubsub", "Pub/Sub"), "subscription"),
@@ -110,12 +140,19 @@ function subscriptionPage({ subscriptions, messages }, name, page) {
       ["Retries", found.retry_s && `after ${duration(found.retry_s[0])} to ${duration(found.retry_s[1])}`],
       ["Exactly once", found.is_exactly_once ? "yes" : ""],
       ["Ordered", found.is_ordered ? "by key" : ""],
-      ["Dead letters to", found.dead_letter_topic && [topicLink(found.dead_letter_topic), ` after ${found.max_attempts} attempts`]],
+      [
+        "Dead letters to",
+        found.dead_letter_topic && [topicLink(found.dead_letter_topic), ` after ${found.max_attempts} attempts`],
+      ],
     ]),
     section(
       "Not acknowledged",
       messages.length === 0
-        ? h("p", { class: "empty" }, "Nothing waits here. Messages show up as long as they are not acknowledged; looking at them changes nothing.")
+        ? h(
+            "p",
+            { class: "empty" },
+            "Nothing waits here. Messages show up as long as they are not acknowledged; looking at them changes nothing.",
+          )
         : messageTable(messages, name, page),
       more > 0 && h("p", { class: "muted" }, `and ${count(more)} more`),
     ),
@@ -129,7 +166,10 @@ function messageTable(messages, subscription, page) {
     key: message.id,
     cells: [
       link(`#/events?ref=${message.id}`, message.id),
-      [tag(message.state, STATES[message.state]), message.due && message.state !== "ready" ? [" until ", moment(message.due, { only: "clock" })] : ""],
+      [
+        tag(message.state, STATES[message.state]),
+        message.due && message.state !== "ready" ? [" until ", moment(message.due, { only: "clock" })] : "",
+      ],
       message.attempts,
       moment(message.published),
       bytes(message.size),
@@ -145,7 +185,14 @@ function messageTable(messages, subscription, page) {
       ],
     ],
   }));
-  const columns = [["Id"], ["State", "nowrap"], ["Attempts", "num"], ["Published", "nowrap"], ["Size", "num"], ["Message", "wide"]];
+  const columns = [
+    ["Id"],
+    ["State", "nowrap"],
+    ["Attempts", "num"],
+    ["Published", "nowrap"],
+    ["Size", "num"],
+    ["Message", "wide"],
+  ];
   return table("Messages", columns, rows, "");
 }
 
@@ -156,7 +203,8 @@ function attributeList(message) {
 }
 
 function republishButton(message, subscription, page) {
-  const again = () => page.act(() => send("POST", "republish", {}, { subscription, id: message.id }), "Published again.");
+  const again = () =>
+    page.act(() => send("POST", "republish", {}, { subscription, id: message.id }), "Published again.");
   return button("Publish again", again, {
     title: `Move it back to the topic of ${message.source}; all subscriptions of that topic get it`,
   });

@@ -5,7 +5,9 @@ const CONSOLE = `${ADMIN}/console`;
 
 /** The address of a console endpoint with its parameters. */
 export function address(name, parameters = {}) {
-  const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== "" && value !== undefined));
+  const query = new URLSearchParams(
+    Object.entries(parameters).filter(([, value]) => value !== "" && value !== undefined),
+  );
   return `${CONSOLE}/${name}${query.size ? `?${query}` : ""}`;
 }
 
@@ -53,7 +55,8 @@ export function follow({ linked, told, missed }) {
     source.addEventListener("error", () => {
       linked(false);
       // The browser gives up after an HTTP error, and takes its own time otherwise.
-      if (source?.readyState === EventSource.CLOSED) setTimeout(() => source?.readyState === EventSource.CLOSED && open(), 1000);
+      if (source?.readyState === EventSource.CLOSED)
+        setTimeout(() => source?.readyState === EventSource.CLOSED && open(), 1000);
     });
   }
   document.addEventListener("visibilitychange", () => {

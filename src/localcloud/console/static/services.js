@@ -14,7 +14,8 @@ export const services = {
   },
 
   // What a service prints is no event.
-  poll: (data, { path: [name] }) => name !== undefined && data.services.some((each) => each.name === name && each.instances.length > 0) && 2000,
+  poll: (data, { path: [name] }) =>
+    name !== undefined && data.services.some((each) => each.name === name && each.instances.length > 0) && 2000,
 
   render(data, { path: [name], query }) {
     if (name === undefined) return list(data.services);
@@ -43,11 +44,22 @@ function list(all) {
     };
   });
   const columns = [
-    ["Service", "wide"], ["Instances", "nowrap"], ["In flight", "num"], ["Waiting", "num"], ["Scales", "nowrap"], ["Concurrency", "num"], ["Last cold start", "nowrap"],
+    ["Service", "wide"],
+    ["Instances", "nowrap"],
+    ["In flight", "num"],
+    ["Waiting", "num"],
+    ["Scales", "nowrap"],
+    ["Concurrency", "num"],
+    ["Last cold start", "nowrap"],
   ];
   return [
     h("h1", null, "Services"),
-    table("Services", columns, rows, "No service is deployed. Services come with the deployment that the local cloud is started with."),
+    table(
+      "Services",
+      columns,
+      rows,
+      "No service is deployed. Services come with the deployment that the local cloud is started with.",
+    ),
   ];
 }
 
@@ -82,7 +94,13 @@ function servicePage({ services: all, lines }, name, instance) {
     section("Instances", instanceTable(service, name)),
     section(
       "Log",
-      instance && h("p", { class: "row" }, h("span", null, `of ${instance}`), link(`#/services/${encodeURIComponent(name)}`, "of all instances")),
+      instance &&
+        h(
+          "p",
+          { class: "row" },
+          h("span", null, `of ${instance}`),
+          link(`#/services/${encodeURIComponent(name)}`, "of all instances"),
+        ),
       logLines(lines),
     ),
     section("Cold starts", coldStartTable(service.cold_starts)),
@@ -95,13 +113,24 @@ function instanceTable(service, name) {
     cells: [
       link(`#/services/${encodeURIComponent(name)}?instance=${encodeURIComponent(each.name)}`, each.name),
       [tag(each.phase, PHASES[each.phase]), each.is_retired ? [" ", tag("old revision", "warn")] : ""],
-      each.active ? tag(`${each.active} in flight`, "info") : each.phase === "ready" ? ["idle since ", moment(each.idle_since)] : "",
+      each.active
+        ? tag(`${each.active} in flight`, "info")
+        : each.phase === "ready"
+          ? ["idle since ", moment(each.idle_since)]
+          : "",
       each.served,
       each.pid ?? "",
       each.port,
     ],
   }));
-  const columns = [["Instance", "wide"], ["Phase", "nowrap"], ["Requests", "nowrap"], ["Served", "num"], ["Process", "num"], ["Port", "num"]];
+  const columns = [
+    ["Instance", "wide"],
+    ["Phase", "nowrap"],
+    ["Requests", "nowrap"],
+    ["Served", "num"],
+    ["Process", "num"],
+    ["Port", "num"],
+  ];
   return table("Instances", columns, rows, "At zero. The next request starts an instance.");
 }
 
@@ -109,22 +138,36 @@ function coldStartTable(starts) {
   const part = (from, to) => (from === null || to === null ? "" : duration(to - from));
   const rows = starts.map((each) => ({
     key: each.instance,
-    cells: [each.instance, part(each.spawned, each.listening), part(each.listening, each.ready), part(each.ready, each.first_request), part(each.spawned, each.ready)],
+    cells: [
+      each.instance,
+      part(each.spawned, each.listening),
+      part(each.listening, each.ready),
+      part(each.ready, each.first_request),
+      part(each.spawned, each.ready),
+    ],
   }));
-  const columns = [["Instance", "wide"], ["Until it listens", "num"], ["Until ready", "num"], ["Until its first request", "num"], ["In all", "num"]];
+  const columns = [
+    ["Instance", "wide"],
+    ["Until it listens", "num"],
+    ["Until ready", "num"],
+    ["Until its first request", "num"],
+    ["In all", "num"],
+  ];
   return table("Cold starts", columns, rows, "None yet.");
 }
 
 function logLines(lines) {
   if (lines.length === 0) return h("p", { class: "empty" }, "Nothing was printed yet.");
-  const items = [...lines].reverse().map((line) =>
-    h(
-      "li",
-      { class: `${line.severity.toLowerCase()} ${line.stream}` },
-      h("span", { class: "muted" }, `${new Date(line.time).toLocaleTimeString("en-GB")} `),
-      line.text,
-      line.more && h("span", { class: "muted" }, ` ${line.more}`),
-    ),
-  );
+  const items = [...lines]
+    .reverse()
+    .map((line) =>
+      h(
+        "li",
+        { class: `${line.severity.toLowerCase()} ${line.stream}` },
+        h("span", { class: "muted" }, `${new Date(line.time).toLocaleTimeString("en-GB")} `),
+        line.text,
+        line.more && h("span", { class: "muted" }, ` ${line.more}`),
+      ),
+    );
   return h("ol", { class: "lines", tabindex: "0", "aria-label": "Log, newest first" }, items);
 }

@@ -20,14 +20,18 @@ export const storage = {
   render(data, route, page) {
     const [bucket, name] = route.path;
     if (bucket === undefined) return bucketList(data);
-    if (name === undefined) return folderPage(data, bucket, route.query.get("prefix") ?? "", route.query.get("page") ?? "");
+    if (name === undefined)
+      return folderPage(data, bucket, route.query.get("prefix") ?? "", route.query.get("page") ?? "");
     return objectPage(data, bucket, name, page);
   },
 };
 
 const here = (bucket, name, query = {}) => {
   const rest = new URLSearchParams(Object.entries(query).filter(([, value]) => value));
-  const path = [bucket, name].filter((part) => part !== undefined).map(encodeURIComponent).join("/");
+  const path = [bucket, name]
+    .filter((part) => part !== undefined)
+    .map(encodeURIComponent)
+    .join("/");
   return `#/storage/${path}${rest.size ? `?${rest}` : ""}`;
 };
 
@@ -43,7 +47,14 @@ function bucketList(buckets) {
       moment(bucket.created / 1e6),
     ],
   }));
-  const columns = [["Bucket", "wide"], ["Objects", "num"], ["Versions"], ["Class"], ["Location"], ["Created", "nowrap"]];
+  const columns = [
+    ["Bucket", "wide"],
+    ["Objects", "num"],
+    ["Versions"],
+    ["Class"],
+    ["Location"],
+    ["Created", "nowrap"],
+  ];
   return [
     h("h1", null, "Buckets"),
     table("Buckets", columns, rows, [
@@ -56,7 +67,9 @@ function bucketList(buckets) {
 /** Links to all folders above, and the bucket. */
 function above(bucket, prefix) {
   const parts = prefix.split("/").filter((part, index, all) => index < all.length - 1 || part !== "");
-  const links = parts.map((part, index) => link(here(bucket, undefined, { prefix: `${parts.slice(0, index + 1).join("/")}/` }), part || "(empty)"));
+  const links = parts.map((part, index) =>
+    link(here(bucket, undefined, { prefix: `${parts.slice(0, index + 1).join("/")}/` }), part || "(empty)"),
+  );
   return [link("#/storage", "buckets"), link(here(bucket), bucket), ...links];
 }
 
@@ -84,7 +97,10 @@ function folderPage(folder, bucket, prefix, token) {
     folder.next_page && link(here(bucket, undefined, { prefix, page: folder.next_page }), `Next ${rows.length}`),
   );
   const columns = [["Name", "wide"], ["Size", "num"], ["Type"], ["Updated", "nowrap"], ["Generation", "num"]];
-  const empty = ["Nothing here. Upload something: ", h("code", null, `bucket("${bucket}").blob("${prefix}name").upload_from_filename(...)`)];
+  const empty = [
+    "Nothing here. Upload something: ",
+    h("code", null, `bucket("${bucket}").blob("${prefix}name").upload_from_filename(...)`),
+  ];
   return [
     crumbs(...above(bucket, prefix).slice(0, prefix ? -1 : 1)),
     h("h1", null, prefix ? prefix : `gs://${bucket}`),
@@ -96,8 +112,13 @@ function folderPage(folder, bucket, prefix, token) {
 function objectPage({ resource, versions, is_image: isImage, shown }, bucket, name, page) {
   const named = { bucket, name, generation: resource.generation };
   const remove = async () => {
-    if (!confirm(`Delete generation ${resource.generation} of gs://${bucket}/${name}?\n\nThis cannot be undone.`)) return;
-    await page.act(() => send("DELETE", "object", named), "Deleted.", here(bucket, undefined, { prefix: folderOf(name) }));
+    if (!confirm(`Delete generation ${resource.generation} of gs://${bucket}/${name}?\n\nThis cannot be undone.`))
+      return;
+    await page.act(
+      () => send("DELETE", "object", named),
+      "Deleted.",
+      here(bucket, undefined, { prefix: folderOf(name) }),
+    );
   };
   return [
     crumbs(...above(bucket, folderOf(name))),
@@ -127,7 +148,10 @@ function objectPage({ resource, versions, is_image: isImage, shown }, bucket, na
     ]),
     section("Content", content(named, isImage, shown)),
     versions.length > 1 && section("Versions", versionTable(versions, bucket, name)),
-    section("As the API shows it", h("details", null, h("summary", null, "JSON"), h("pre", null, JSON.stringify(resource, null, 2)))),
+    section(
+      "As the API shows it",
+      h("details", null, h("summary", null, "JSON"), h("pre", null, JSON.stringify(resource, null, 2))),
+    ),
   ];
 }
 
@@ -138,8 +162,12 @@ function folderOf(name) {
 function content(named, isImage, shown) {
   if (isImage) return h("img", { class: "preview", src: address("preview", named), alt: `Preview of ${named.name}` });
   if (shown.text === "") return h("p", { class: "empty" }, "The object is empty.");
-  if (/[\0\x01-\x08\uFFFD]/.test(shown.text.slice(0, 1000))) return h("p", { class: "empty" }, "No text. Download it to look at it.");
-  return [h("pre", null, shown.text), shown.isCut && h("p", { class: "muted" }, "Only the start is shown; download it for the rest.")];
+  if (/[\0\x01-\x08\uFFFD]/.test(shown.text.slice(0, 1000)))
+    return h("p", { class: "empty" }, "No text. Download it to look at it.");
+  return [
+    h("pre", null, shown.text),
+    shown.isCut && h("p", { class: "muted" }, "Only the start is shown; download it for the rest."),
+  ];
 }
 
 function versionTable(versions, bucket, name) {

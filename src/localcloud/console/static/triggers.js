@@ -15,16 +15,32 @@ export const triggers = {
       key: each.name,
       cells: [
         link(`#/events?service=eventarc&text=${encodeURIComponent(each.name)}`, each.name),
-        [each.event_type.replace("google.cloud.", ""), " ", Object.entries(each.filters).map(([key, value]) => h("div", null, h("span", { class: "muted" }, `${key} `), value))],
+        [
+          each.event_type.replace("google.cloud.", ""),
+          " ",
+          Object.entries(each.filters).map(([key, value]) =>
+            h("div", null, h("span", { class: "muted" }, `${key} `), value),
+          ),
+        ],
         each.workflow ? workflowLink(each.workflow) : [serviceLink(each.service), each.path === "/" ? "" : each.path],
-        each.transport === null ? tag("transport is gone", "bad") : each.transport.backlog ? link(`#/pubsub/subscription/${each.transport.name}`, count(each.transport.backlog)) : 0,
+        each.transport === null
+          ? tag("transport is gone", "bad")
+          : each.transport.backlog
+            ? link(`#/pubsub/subscription/${each.transport.name}`, count(each.transport.backlog))
+            : 0,
         each.transport?.leased ? tag(each.transport.leased, "info") : 0,
         each.transport?.oldest ? moment(each.transport.oldest, { only: "age" }) : "",
         each.dead_letters ? [tag(count(each.dead_letters), "bad"), " ", subscriptionLink(each.dead_letter)] : 0,
       ],
     }));
     const columns = [
-      ["Trigger", "wide"], ["Event", "wide"], ["Calls"], ["Undelivered", "num"], ["On its way", "num"], ["Oldest", "nowrap"], ["Dead letters", "num"],
+      ["Trigger", "wide"],
+      ["Event", "wide"],
+      ["Calls"],
+      ["Undelivered", "num"],
+      ["On its way", "num"],
+      ["Oldest", "nowrap"],
+      ["Dead letters", "num"],
     ];
     return [
       h("h1", null, "Triggers"),
@@ -44,7 +60,12 @@ export const schedules = {
     }));
     return [
       h("h1", null, "Schedules"),
-      table("Schedules", [["Schedule", "wide"], ["Publishes to"], ["Runs"], ["Next", "nowrap"]], rows, "No schedule is deployed."),
+      table(
+        "Schedules",
+        [["Schedule", "wide"], ["Publishes to"], ["Runs"], ["Next", "nowrap"]],
+        rows,
+        "No schedule is deployed.",
+      ),
       rows.length > 0 && h("p", { class: "muted" }, "Advance the clock above to have one run now."),
     ];
   },

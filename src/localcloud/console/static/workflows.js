@@ -28,7 +28,8 @@ export const workflows = {
 const STATES = { ACTIVE: "info", SUCCEEDED: "good", FAILED: "bad", CANCELLED: "warn", QUEUED: "", UNAVAILABLE: "bad" };
 
 export const workflowLink = (name) => link(`#/workflows/${encodeURIComponent(name)}`, name);
-export const executionLink = (each) => link(`#/workflows/${encodeURIComponent(each.workflow)}/${each.id}`, `${each.workflow}/${each.id.slice(0, 8)}`);
+export const executionLink = (each) =>
+  link(`#/workflows/${encodeURIComponent(each.workflow)}/${each.id}`, `${each.workflow}/${each.id.slice(0, 8)}`);
 
 function list(all) {
   const rows = all.map((each) => ({
@@ -60,7 +61,13 @@ function executionTable(executions, withWorkflow) {
     ],
   }));
   const columns = [
-    ["Execution", "wide"], [withWorkflow ? "Workflow" : "Revision"], ["State"], ["Step"], ["Started", "nowrap"], ["Took", "num"], ["Labels"],
+    ["Execution", "wide"],
+    [withWorkflow ? "Workflow" : "Revision"],
+    ["State"],
+    ["Step"],
+    ["Started", "nowrap"],
+    ["Took", "num"],
+    ["Labels"],
   ];
   return table("Executions", columns, rows, "No execution yet.");
 }
@@ -72,7 +79,15 @@ function workflowPage({ workflow, executions }, name) {
     h("h1", null, name),
     facts([["Revision", workflow.revision], ["Deployed", moment(workflow.updated)], ...Object.entries(workflow.env)]),
     section("Executions", executionTable(executions, false)),
-    section("Source", h("details", null, h("summary", null, `${workflow.source.split("\n").length} lines`), h("pre", null, workflow.source))),
+    section(
+      "Source",
+      h(
+        "details",
+        null,
+        h("summary", null, `${workflow.source.split("\n").length} lines`),
+        h("pre", null, workflow.source),
+      ),
+    ),
   ];
 }
 
@@ -82,7 +97,13 @@ function executionPage(execution, workflow, page) {
   return [
     crumbs(link("#/workflows", "Workflows"), workflowLink(workflow)),
     h("h1", null, execution.id),
-    h("p", { class: "row" }, tag(execution.state, STATES[execution.state]), link(`#/events?ref=${execution.id}`, "Events"), isActive && button("Cancel", cancel, { class: "danger" })),
+    h(
+      "p",
+      { class: "row" },
+      tag(execution.state, STATES[execution.state]),
+      link(`#/events?ref=${execution.id}`, "Events"),
+      isActive && button("Cancel", cancel, { class: "danger" }),
+    ),
     facts([
       ["Started", moment(execution.started)],
       ["Ended", moment(execution.ended)],
@@ -91,7 +112,8 @@ function executionPage(execution, workflow, page) {
       [isActive ? "Runs" : "Last step", execution.current ? h("code", null, execution.current.join(" · ")) : ""],
       ...Object.entries(execution.labels),
     ]),
-    execution.error_context && section("Error", h("pre", null, execution.error_context), h("pre", null, pretty(execution.error))),
+    execution.error_context &&
+      section("Error", h("pre", null, execution.error_context), h("pre", null, pretty(execution.error))),
     section("Argument", text(execution.argument, "It was started without an argument.")),
     section("Result", text(execution.result, isActive ? "It is still running." : "It has none.")),
   ];
