@@ -48,6 +48,23 @@ def test_what_happens_appears_without_a_reload(page: Browser, client: storage.Cl
     page.until(f"{MAIN}.includes('uploads/appears.txt')")
 
 
+def test_events_are_filtered_and_held_back_by_a_pause(page: Browser, client: storage.Client):
+    show(page, "#/events?service=storage&text=held", "Events")
+    client.bucket("uploads").blob("held/before").upload_from_string(b"x")
+    page.until(f"{MAIN}.includes('held/before')")
+    page.evaluate("document.querySelector('button[aria-pressed]').click()")
+
+    client.bucket("uploads").blob("held/after").upload_from_string(b"x")
+    page.until(f"{MAIN}.includes('1 more since the pause')")
+    paused = page.evaluate(MAIN)
+    page.evaluate("document.querySelector('button[aria-pressed]').click()")
+    page.until(f"{MAIN}.includes('held/after')")
+
+    assert "held/after" not in paused
+    rows = page.evaluate("[...document.querySelectorAll('tbody tr')].map((row) => row.innerText)")
+    assert all("held/" in row for row in rows)
+
+
 def test_names_and_contents_are_never_markup(page: Browser, client: storage.Client, http: Http):
     blob = client.bucket("uploads").blob(f"{MARKUP}/{MARKUP}")
     blob.metadata = {"note": MARKUP}
