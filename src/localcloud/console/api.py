@@ -8,6 +8,7 @@ GET  messages?subscription=&limit=         what waits in a subscription; looking
 GET  logs?service=&instance=&limit=        the end of a log
 GET  executions?workflow=&limit=           the latest ones
 GET  execution?workflow=&id=
+GET  steps?workflow=&id=&limit=            the latest steps of an execution
 GET  events?after=                         server-sent events
 POST publish {topic, data, attributes, ordering_key} · republish {subscription, id}
 POST cancel?workflow=&id=                  end an execution
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from localcloud.cloud import LocalCloud
 
 PREFIX = "/_localcloud/console"
-MAX_MESSAGES, MAX_LINES, MAX_EXECUTIONS = 200, 2000, 500
+MAX_MESSAGES, MAX_LINES, MAX_EXECUTIONS, MAX_STEPS = 200, 2000, 500, 5000
 PAGE_HEADERS = {
     **HEADERS,
     "Cache-Control": "no-cache",
@@ -146,6 +147,11 @@ def _workflows(cloud: LocalCloud) -> list[BaseRoute]:
     async def one(request: Request) -> Response:
         return reply(executions.execution(workflows, parameter(request, "workflow"), parameter(request, "id")))
 
+    async def steps(request: Request) -> Response:
+        limit = whole_number(request, "limit", 300, MAX_STEPS)
+        workflow, id_ = parameter(request, "workflow"), parameter(request, "id")
+        return reply(executions.steps(workflows, workflow, id_, limit))
+
     async def cancel(request: Request) -> Response:
         executions.cancel(workflows, parameter(request, "workflow"), parameter(request, "id"))
         return reply({})
@@ -155,6 +161,7 @@ def _workflows(cloud: LocalCloud) -> list[BaseRoute]:
         _list("active", lambda: executions.active(workflows)),
         route(f"{PREFIX}/executions", latest, "GET"),
         route(f"{PREFIX}/execution", one, "GET"),
+        route(f"{PREFIX}/steps", steps, "GET"),
         route(f"{PREFIX}/cancel", cancel, "POST"),
     ]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from localcloud.workflows.history import IN_PROGRESS, StepEntry
 from localcloud.workflows.state import Execution, Workflow, Workflows
 
 SHOWN_CHARACTERS = 16_384  # of an argument or a result
@@ -44,6 +45,28 @@ class ExecutionDetail(ExecutionView):
     trace: list[dict[str, Any]]
 
 
+class StepView(msgspec.Struct):
+    """A step of an execution, or a part of one. Times are virtual; `part` counts it among its siblings."""
+
+    number: int
+    depth: int  # how many steps and parts are around it
+    routine: str
+    step: str
+    kind: str
+    state: str
+    started: float
+    ended: float | None
+    part: str
+    error: str
+
+
+class StepsView(msgspec.Struct):
+    """How many steps are kept of an execution, and the latest of them."""
+
+    total: int
+    steps: list[StepView]
+
+
 def workflows(state: Workflows) -> list[WorkflowView]:
     """All workflows by name."""
     return [_workflow(each) for each in state.workflows()]
@@ -75,6 +98,16 @@ def execution(state: Workflows, workflow: str, id_: str) -> ExecutionDetail:
     )
 
 
+def steps(state: Workflows, workflow: str, id_: str, limit: int) -> StepsView:
+    """The latest steps of an execution, in the order they began. Raises ApiError NOT_FOUND."""
+    entries = state.step_entries(f"{state.resource_name(workflow)}/executions/{id_}")
+    depths: list[int] = []
+    for entry in entries:  # a parent comes before what is in it
+        depths.append(0 if entry.parent is None else depths[entry.parent - 1] + 1)
+    latest = list(zip(entries, depths, strict=True))[-limit:]
+    return StepsView(len(entries), [_step(entry, depth) for entry, depth in latest])
+
+
 def cancel(state: Workflows, workflow: str, id_: str) -> None:
     """End an active execution. Raises ApiError NOT_FOUND, FAILED_PRECONDITION."""
     state.cancel(f"{state.resource_name(workflow)}/executions/{id_}")
@@ -87,6 +120,23 @@ def _workflow(workflow: Workflow) -> WorkflowView:
         updated=workflow.update_time,
         env=dict(workflow.spec.env),
         source=workflow.spec.source,
+    )
+
+
+def _step(entry: StepEntry, depth: int) -> StepView:
+    kind = entry.kind.removeprefix("STEP_").lower().replace("_", " ")
+    of = f" of {entry.expected}" if entry.expected else ""
+    return StepView(
+        number=entry.number,
+        depth=depth,
+        routine=entry.routine,
+        step=entry.step,
+        kind="steps" if kind == "type unspecified" else kind,
+        state=entry.state.removeprefix("STATE_"),
+        started=entry.created,
+        ended=None if entry.state == IN_PROGRESS else entry.updated,
+        part="" if entry.progress_number is None else f"{entry.progress_number}{of}",
+        error=(entry.exception or "")[:SHOWN_CHARACTERS],
     )
 
 

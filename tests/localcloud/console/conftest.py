@@ -39,6 +39,14 @@ main:
   - greet:
       assign:
       - greeting: ${"hello " + name}
+  - each:
+      for:
+        value: letter
+        in: ["a", "b"]
+        steps:
+        - add:
+            assign:
+            - greeting: ${greeting + letter}
   - end:
       return: ${greeting}
 """

@@ -171,8 +171,17 @@ def test_an_execution_is_shown_with_argument_and_result(http: Http, cloud: Local
     until(lambda: http.get(f"execution?workflow=hello&id={id_}")["state"] == "SUCCEEDED")
 
     shown = http.get(f"execution?workflow=hello&id={id_}")
-    assert (shown["argument"], shown["result"], shown["current"]) == ('"ada"', '"hello ada"', ["main", "end"])
+    assert (shown["argument"], shown["result"], shown["current"]) == ('"ada"', '"hello adaab"', ["main", "end"])
     assert http.get("executions?workflow=hello")[0]["id"] == id_
+    taken = http.get(f"steps?workflow=hello&id={id_}&limit=5")
+    assert taken["total"] == 7
+    assert [(step["step"], step["depth"], step["kind"], step["part"], step["state"]) for step in taken["steps"]] == [
+        ("each", 1, "for iteration", "1 of 2", "SUCCEEDED"),
+        ("add", 2, "assign", "", "SUCCEEDED"),
+        ("each", 1, "for iteration", "2 of 2", "SUCCEEDED"),
+        ("add", 2, "assign", "", "SUCCEEDED"),
+        ("end", 0, "return", "", "SUCCEEDED"),
+    ]
 
 
 def test_an_execution_that_runs_is_in_flight_until_it_is_cancelled(http: Http, cloud: LocalCloud):
@@ -185,6 +194,9 @@ def test_an_execution_that_runs_is_in_flight_until_it_is_cancelled(http: Http, c
     assert (active["id"], active["workflow"], active["current"]) == (id_, "waiting", ["main", "wait"])
     assert cancelled.status == 200
     assert http.get(f"execution?workflow=waiting&id={id_}")["state"] == "CANCELLED"
+    assert [(step["step"], step["state"]) for step in http.get(f"steps?workflow=waiting&id={id_}")["steps"]] == [
+        ("wait", "CANCELLED")
+    ]
     assert http.get("active") == []
 
 

@@ -121,6 +121,19 @@ def test_a_fault_is_ordered_and_withdrawn(page: Browser, cloud: LocalCloud):
     assert cloud.faults.standing() == []
 
 
+def test_an_execution_is_shown_step_by_step(page: Browser, http: Http, cloud: LocalCloud):
+    parent = cloud.workflows.resource_name("waiting")
+    id_ = http.ask("POST", f"/v1/{parent}/executions", body={}).json()["name"].rpartition("/")[2]
+
+    show(page, f"#/workflows/waiting/{id_}", id_)
+    page.until("document.querySelector('.steps tbody')?.innerText.includes('running')")
+    cloud.clock.advance(hours=1)
+    page.until("document.querySelector('.steps tbody').innerText.includes('done')")
+
+    row = page.evaluate("document.querySelector('.steps tbody tr').innerText").split("\t")
+    assert (row[0], row[2], row[4]) == ("wait", "done", "60 min 0 s")
+
+
 def test_the_clock_is_advanced_by_a_button(page: Browser, cloud: LocalCloud):
     before = cloud.clock.time()
 

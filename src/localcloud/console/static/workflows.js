@@ -1,6 +1,6 @@
 // Workflows and their executions. #/workflows/<workflow> and #/workflows/<workflow>/<execution>
 
-import { button, crumbs, duration, facts, h, link, moment, now, pretty, section, table, tag } from "./dom.js";
+import { button, count, crumbs, duration, facts, h, link, moment, now, pretty, section, table, tag } from "./dom.js";
 import { get, send } from "./server.js";
 
 export const workflows = {
@@ -12,7 +12,11 @@ export const workflows = {
       const latest = await Promise.all(all.map((each) => get("executions", { workflow: each.name, limit: 10 })));
       return all.map((each, index) => ({ ...each, latest: latest[index] }));
     }
-    if (id !== undefined) return get("execution", { workflow, id });
+    if (id !== undefined) {
+      const named = { workflow, id };
+      const [execution, steps] = await Promise.all([get("execution", named), get("steps", { ...named, limit: 300 })]);
+      return { ...execution, ...steps };
+    }
     const [all, executions] = await Promise.all([get("workflows"), get("executions", { workflow, limit: 100 })]);
     return { workflow: all.find((each) => each.name === workflow), executions };
   },
@@ -93,6 +97,7 @@ function workflowPage({ workflow, executions }, name) {
 
 function executionPage(execution, workflow, page) {
   const isActive = execution.state === "ACTIVE";
+  const more = execution.total - execution.steps.length;
   const cancel = () => page.act(() => send("POST", "cancel", { workflow, id: execution.id }), "Cancelled.");
   return [
     crumbs(link("#/workflows", "Workflows"), workflowLink(workflow)),
@@ -112,12 +117,61 @@ function executionPage(execution, workflow, page) {
       [isActive ? "Runs" : "Last step", execution.current ? h("code", null, execution.current.join(" · ")) : ""],
       ...Object.entries(execution.labels),
     ]),
+    section("Steps", stepTable(execution), more > 0 && h("p", { class: "muted" }, `and ${count(more)} before these`)),
     execution.error_context &&
       section("Error", h("pre", null, execution.error_context), h("pre", null, pretty(execution.error))),
     section("Argument", text(execution.argument, "It was started without an argument.")),
     section("Result", text(execution.result, isActive ? "It is still running." : "It has none.")),
   ];
 }
+
+/** Each step with its share of the execution's time. */
+function stepTable({ started, ended, steps }) {
+  const end = ended ?? now();
+  const span = Math.max(end - started, 0.001);
+  const rows = steps.map((step) => {
+    const took = (step.ended ?? end) - step.started;
+    const kind = step.state === "FAILED" ? "failed" : step.ended === null ? "running" : "";
+    return {
+      key: step.number,
+      cells: [
+        h(
+          "span",
+          { class: "name" },
+          h(
+            "span",
+            { left: `${Math.min(step.depth, 12)}rem` },
+            step.step,
+            step.part && h("span", { class: "muted" }, ` ${step.part}`),
+          ),
+        ),
+        [
+          h("span", { class: "muted" }, step.kind),
+          step.error && h("details", null, h("summary", null, "Error"), h("pre", null, pretty(step.error))),
+        ],
+        tag(STEP_STATES[step.state]?.[0] ?? step.state, STEP_STATES[step.state]?.[1]),
+        `+${duration(step.started - started)}`,
+        duration(took),
+        h(
+          "span",
+          { class: `bar ${kind}` },
+          h("i", { left: percent(step.started - started, span), width: percent(took, span) }),
+        ),
+      ],
+    };
+  });
+  const columns = [["Step", "wide"], ["Kind"], ["State"], ["Began", "num"], ["Took", "num"], ["When", "wide"]];
+  return table("Steps", columns, rows, "It has taken no step that is kept.", "steps");
+}
+
+const STEP_STATES = {
+  IN_PROGRESS: ["running", "info"],
+  SUCCEEDED: ["done", ""],
+  FAILED: ["failed", "bad"],
+  CANCELLED: ["cancelled", "warn"],
+};
+
+const percent = (part, whole) => `${Math.max(0, Math.min(100, (100 * part) / whole)).toFixed(2)}%`;
 
 function text(json, empty) {
   return json ? h("pre", null, pretty(json)) : h("p", { class: "empty" }, empty);
