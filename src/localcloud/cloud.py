@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from starlette.routing import BaseRoute
+
 from localcloud import admin, environment
 from localcloud.clock import Clock
 from localcloud.console import api as console_api
@@ -26,6 +28,7 @@ from localcloud.faults import Faults
 from localcloud.gateway import Gateway
 from localcloud.identity import Identity
 from localcloud.identity import api as identity_api
+from localcloud.interruptions import interruptible
 from localcloud.official import api as official_api
 from localcloud.official import bridge as official_bridge
 from localcloud.official.bridge import Bridge
@@ -106,11 +109,12 @@ class LocalCloud:
             localcloud.official.errors.NotInstalled: Google's emulator is asked for, and not there.
         """
         self.config = config
+        self.faults = Faults()
         self._loop = asyncio.get_running_loop()
         store = Store(config.state)
         try:
             emulator = Emulator(config.pubsub_port, store.directory) if config.official_pubsub else None
-            self._gateway = Gateway(config.http_port, config.grpc_port)
+            self._gateway = Gateway(config.http_port, config.grpc_port, self.faults)
         except BaseException:
             store.close()
             raise
@@ -118,7 +122,6 @@ class LocalCloud:
         self.grpc_address = self._gateway.grpc_address
         self.pubsub_address = self.grpc_address if emulator is None else emulator.address
         self.clock = Clock(frozen=config.frozen_clock)
-        self.faults = Faults()
         self.context = Context(
             project=config.project,
             location=config.location,
@@ -164,12 +167,7 @@ class LocalCloud:
             await service.start()
         await self._gateway.start(
             [
-                *run_api.routes(self.run),
-                *storage_api.routes(self.storage),
-                *(pubsub_api.routes(self.pubsub) if self._bridge is None else official_api.routes(self._bridge)),
-                *eventarc_api.routes(self.eventarc),
-                *workflows_api.routes(self.workflows),
-                *identity_api.routes(self.context),
+                *self._api_routes(),
                 *admin.routes(self),
                 *console_api.routes(self),
                 *storage_xml_api.routes(self.storage),
@@ -181,6 +179,18 @@ class LocalCloud:
         )
         for caller in self._calling:
             await caller.start()
+
+    def _api_routes(self) -> list[BaseRoute]:
+        """The routes of all services, each behind its fault point."""
+        services = {
+            "run": run_api.routes(self.run),
+            "storage": storage_api.routes(self.storage),
+            "pubsub": pubsub_api.routes(self.pubsub) if self._bridge is None else official_api.routes(self._bridge),
+            "eventarc": eventarc_api.routes(self.eventarc),
+            "workflows": workflows_api.routes(self.workflows),
+            "identity": identity_api.routes(self.context),
+        }
+        return [each for name, routes in services.items() for each in interruptible(self.faults, name, routes)]
 
     def deploy(self, deployment: Deployment) -> None:
         """Make sure that all of `deployment` exists. Before `start`, so that earlier events find their services."""

@@ -34,6 +34,7 @@ class Context:
     def __post_init__(self) -> None:
         object.__setattr__(self, "activity", Activity(self.clock))
         self.faults.activity = self.activity
+        self.faults.clock = self.clock
 
     def service_account(self, name: str) -> str:
         """The email of a service account, by its name in this project or by its email."""

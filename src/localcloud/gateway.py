@@ -23,6 +23,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from localcloud import interruptions
+from localcloud.faults import Faults
+from localcloud.interruptions import Interceptor
 
 HOST = "127.0.0.1"
 MAX_MESSAGE_BYTES = 20 * 2**20  # Pub/Sub takes 10 MB, and the client batches
@@ -42,8 +47,8 @@ class PortInUse(Exception):
 class Gateway:
     """Both servers. Make it on the loop that is to run it; the sockets are bound from then on."""
 
-    def __init__(self, http_port: int = 0, grpc_port: int = 0) -> None:
-        """Port 0 takes any free one.
+    def __init__(self, http_port: int = 0, grpc_port: int = 0, faults: Faults | None = None) -> None:
+        """Port 0 takes any free one; `faults` hit the calls over gRPC.
 
         Raises:
             PortInUse: a port given is taken.
@@ -56,7 +61,8 @@ class Gateway:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),  # two local clouds must not share a port
-            ]
+            ],
+            interceptors=() if faults is None else (Interceptor(faults),),
         )
         try:
             self.grpc_port = int(self._grpc.add_insecure_port(f"{HOST}:{grpc_port}"))
@@ -72,7 +78,7 @@ class Gateway:
         self._server = _Server(
             uvicorn.Config(
                 application(routes),
-                http="httptools",
+                http=Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -106,9 +112,10 @@ class Gateway:
 
 def application(routes: Sequence[BaseRoute]) -> ASGIApp:
     """All routes behind the check of the host, with Google's JSON errors for what none of them knows."""
-    app = Starlette(routes=list(routes), exception_handlers={HTTPException: _refused, Exception: _failed})
+    handlers = {HTTPException: _refused, Exception: _failed, **interruptions.HANDLERS}
+    app = Starlette(routes=list(routes), exception_handlers=handlers)
     app.router.redirect_slashes = False  # no Google API answers with a redirect
-    return _LoopbackOnly(app)
+    return _LoopbackOnly(interruptions.Cuttable(app))
 
 
 def error(code: int, message: str) -> Response:
@@ -125,6 +132,15 @@ async def read_body(request: Request, most: int) -> bytes:
         if len(body) > most:
             raise ValueError(f"the body is larger than {most} bytes")
     return bytes(body)
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP, with connections that an application can close."""
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self.scope["extensions"] = {interruptions.CLOSE: self.transport.close}  # type: ignore[dict-item]  # any value may
 
 
 class _Server(uvicorn.Server):

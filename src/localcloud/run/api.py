@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
 from yarl import URL
 
-from localcloud.faults import Fault
+from localcloud.faults import CUT, INVOCATION, ConnectionLost, Fault
 from localcloud.identity import InvalidToken
 from localcloud.run import admin
 from localcloud.run.errors import (
@@ -98,11 +98,11 @@ class Proxy:
             service = self._run.service(request.service)
             authorization = self._authorize(service, request)
             await request.begin()
-            fault = self._faults.take("run.services.invoke", service.spec.name)
+            fault = self._faults.take("run.services.invoke", service.spec.name, INVOCATION)
             if fault is not None and fault.action == "fail":
-                raise Injected(fault.status)
-            if fault is not None and fault.action in ("duplicate", "drop"):
-                log.warning("the fault %s means nothing to a request; it passes", fault.action)
+                raise Injected(fault.http_status)
+            if fault is not None and fault.action == "drop":
+                raise ConnectionLost
             work = self._invoke(service, request, reply, authorization, fault)
             try:
                 await self._clock.timeout(work, service.spec.timeout_s)
@@ -172,13 +172,20 @@ class Proxy:
         if fault is not None and fault.action == "kill":
             await _kill_with_request(instance, request, answer)
         async with await answer as response:
-            if fault is not None and fault.action == "fail_after":
-                await response.read()
-                raise Injected(fault.status)
+            if fault is not None and fault.action in ("fail_after", "disconnect"):
+                await self._lose_answer(fault, response)
             await reply.start(response.status, response.raw_headers)
             async for chunk in response.content.iter_any():
                 await reply.body(chunk)
             await reply.end()
+
+    async def _lose_answer(self, fault: Fault, response: aiohttp.ClientResponse) -> None:
+        cut = CUT.get()
+        if fault.action == "disconnect" and fault.after_bytes is not None and cut is not None:
+            cut.after_bytes = fault.after_bytes  # it goes on, and ends early
+            return
+        await response.read()
+        raise Injected(fault.http_status) if fault.action == "fail_after" else ConnectionLost
 
     async def _send(self, instance: Instance, request: _Request, authorization: str | None) -> aiohttp.ClientResponse:
         url = URL.build(

@@ -17,7 +17,7 @@ from localcloud.storage.batch import run_batch
 from localcloud.storage.errors import StorageError
 from localcloud.storage.state import Storage
 from localcloud.storage.uploading import Uploading
-from localcloud.storage.wire import Call, Faulty, Method, Reply, error_reply, json_reply, serve
+from localcloud.storage.wire import Call, Method, Reply, error_reply, json_reply, serve
 
 _PREFIXES = (
     "/storage/v1/",
@@ -69,7 +69,7 @@ class StorageApi:
         method, names = self._find(call)
         if method.has_body:
             call.resource = await call.json()
-        async with Faulty(self._storage.context, method.name, method.target(call, names)):
+        async with self._storage.context.faults.around(method.name, method.target(call, names)):
             answer: Any = method.answer(self._storage, call, *names)
             if inspect.isawaitable(answer):
                 answer = await answer

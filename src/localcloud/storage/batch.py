@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 from starlette.types import Message
 
+from localcloud.faults import Injected
 from localcloud.storage.errors import StorageError, invalid
 from localcloud.storage.multipart import batch_parts
-from localcloud.storage.wire import Call, Handler, Reply, error_reply, split_path, split_query
+from localcloud.storage.wire import Call, Handler, Reply, error_reply, injected, split_path, split_query
 
 MAX_CALLS = 100
 MAX_BATCH_BYTES = 10 * 2**20
@@ -45,6 +46,8 @@ async def _answer(request: bytes, handle: Handler) -> Reply:
         return await handle(call)
     except StorageError as error:
         return error_reply(error)
+    except Injected as fault:
+        return error_reply(injected(fault))
 
 
 def _parse(request: bytes) -> Call:

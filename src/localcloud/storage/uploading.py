@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from localcloud.faults import Around
 from localcloud.storage import fields, resources
 from localcloud.storage.api_objects import shown, target_of
 from localcloud.storage.errors import StorageError, invalid, required
@@ -20,7 +21,7 @@ from localcloud.storage.preconditions import number
 from localcloud.storage.resources import Target
 from localcloud.storage.state import Storage
 from localcloud.storage.uploads import ContentRange, Session, content_range
-from localcloud.storage.wire import JSON, Call, Faulty, Reply, json_reply
+from localcloud.storage.wire import JSON, Call, Reply, json_reply
 
 _HASH_FIELDS = {"crc32c": "crc32c", "md5": "md5Hash"}
 
@@ -121,8 +122,8 @@ class Uploading:
             self._storage.uploads.cancel(self._storage.uploads.get(session.id))
             return Reply(499)
 
-    def _faulty(self, target: Target) -> Faulty:
-        return Faulty(self._storage.context, "storage.objects.insert", f"{target.bucket}/{target.name}")
+    def _faulty(self, target: Target) -> Around:
+        return self._storage.context.faults.around("storage.objects.insert", f"{target.bucket}/{target.name}")
 
 
 async def _take_chunk(call: Call, place: ContentRange, writer: PayloadWriter) -> None:

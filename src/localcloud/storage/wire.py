@@ -16,8 +16,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from localcloud.context import Context
-from localcloud.faults import Fault
+from localcloud.faults import ConnectionLost, Injected
 from localcloud.storage.errors import StorageError, invalid, printable
 
 MAX_JSON_BYTES = 2**20
@@ -201,12 +200,21 @@ async def serve(
         reply = await handler(Call(scope["method"], service, path, query, headers, receive, raw_path, raw_query))
     except StorageError as error:
         reply = refuse(error)
+    except Injected as fault:
+        reply = refuse(injected(fault))
+    except ConnectionLost:
+        raise
     except Disconnected:
         return
     except Exception:  # a bug of ours: the caller gets an error, the log the trace
         log.exception("unhandled error: %s %s", scope["method"], printable(scope["path"]))
         reply = refuse(StorageError(500, "Internal error; the log of the local cloud has the details."))
     await _respond(reply, send)
+
+
+def injected(fault: Injected) -> StorageError:
+    """The error that was ordered."""
+    return StorageError(fault.http_status, str(fault))
 
 
 async def _respond(reply: Reply, send: Send) -> None:
@@ -222,30 +230,3 @@ async def _respond(reply: Reply, send: Send) -> None:
         await send({"type": "http.response.body", "body": block, "more_body": True})
         await asyncio.sleep(0)  # `send` returns at once while the client keeps up: let others have a turn
     await send({"type": "http.response.body", "body": b""})
-
-
-class Faulty:
-    """Around what a call does: takes the fault ordered for it, fails before or after, or waits."""
-
-    __slots__ = ("_call", "_context", "_fault", "_resource")
-
-    def __init__(self, context: Context, call: str, resource: str) -> None:
-        self._context, self._call, self._resource = context, call, resource
-        self._fault: Fault | None = None
-
-    async def __aenter__(self) -> None:
-        self._fault = self._context.faults.take(self._call, self._resource)
-        if self._fault is None:
-            return
-        if self._fault.action == "fail":
-            raise _failure(self._fault)
-        if self._fault.action == "delay":
-            await self._context.clock.sleep(self._fault.delay_s)
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None and self._fault is not None and self._fault.action == "fail_after":
-            raise _failure(self._fault)
-
-
-def _failure(fault: Fault) -> StorageError:
-    return StorageError(fault.status, f"Fault ordered for {fault.call}.")

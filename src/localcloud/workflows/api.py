@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 from localcloud.gateway import read_body
 from localcloud.workflows import values
 from localcloud.workflows.callbacks import Busy, WrongMethod
-from localcloud.workflows.errors import ApiError, injected, invalid, not_found
+from localcloud.workflows.errors import ApiError, invalid, not_found
 from localcloud.workflows.state import Workflows
 from localcloud.workflows.table import METHODS, Method
 
@@ -39,27 +39,6 @@ _SYSTEM_PARAMETERS = {
 _VARIABLE = re.compile(r"\{([\w.]+)=([^}]+)\}")
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-async def answer(workflows: Workflows, method: Method, request: Any, *extras: Any) -> Any:
-    """What the method gives, with the faults that were ordered for it. Raises ApiError."""
-    fault = workflows.context.faults.take(f"workflows.{method.fault}", _resource(request))
-    if fault is not None and fault.action == "delay":
-        await workflows.context.clock.sleep(fault.delay_s)
-    if fault is not None and fault.action == "fail":
-        raise injected(fault.status)
-    found = method.call(workflows, request, *extras)
-    if fault is not None and fault.action == "fail_after":
-        raise injected(fault.status)
-    return found
-
-
-def _resource(request: Any) -> str:
-    """The short name of what a request is about: a new workflow's, or what is behind the last slash."""
-    if made := getattr(request, "workflow_id", ""):
-        return str(made)
-    name = getattr(request, "name", "") or getattr(request, "parent", "") or getattr(request, "workflow", "")
-    return str(getattr(name, "name", name)).rpartition("/")[2]
 
 
 # gRPC
@@ -84,7 +63,7 @@ def _rpc(
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     async def called(request: Any, context: Any) -> Any:
         try:
-            return message(workflows, await answer(workflows, method, request))
+            return message(workflows, method.call(workflows, request))
         except ApiError as error:
             return await context.abort(grpc.StatusCode[error.code], error.message)
 
@@ -99,8 +78,21 @@ def routes(workflows: Workflows) -> list[BaseRoute]:
     # A path with a verb also matches without it, as a name that ends with the verb.
     ordered = sorted((method for method in METHODS if method.path), key=lambda method: ":" not in method.path)
     return [
-        *(Route(_route(method.path), _guarded(_rest(workflows, method)), methods=[method.verb]) for method in ordered),
-        Route(_CALLBACK, _guarded(_called_back(workflows)), methods=_CALLBACK_METHODS),
+        *(
+            Route(
+                _route(method.path),
+                _guarded(_rest(workflows, method)),
+                methods=[method.verb],
+                name=f"workflows.{method.fault}",
+            )
+            for method in ordered
+        ),
+        Route(
+            _CALLBACK,
+            _guarded(_called_back(workflows)),
+            methods=_CALLBACK_METHODS,
+            name="workflows.callbacks.receive",
+        ),
     ]
 
 
@@ -121,7 +113,7 @@ def _rest(workflows: Workflows, method: Method) -> Endpoint:
         body = await _json_body(request) if method.body else {}
         extras = [_extras(method.extras, body)] if method.extras is not None else []
         content = _content(method, _query(request), body, field, named)
-        found = await answer(workflows, method, _message(method.kind, content), *extras)
+        found = method.call(workflows, _message(method.kind, content), *extras)
         return JSONResponse(method.json(workflows, found))
 
     return called
@@ -200,11 +192,7 @@ def _called_back(workflows: Workflows) -> Endpoint:
     """Takes what is sent to a callback endpoint. Anybody may send: there are no permissions here."""
 
     async def called(request: Request) -> Response:
-        path = request.path_params
         name, _, identifier = request.url.path.removeprefix("/v1/").rpartition("/callbacks/")
-        fault = workflows.context.faults.take("workflows.callbacks.receive", path["execution"])
-        if fault is not None and fault.action == "fail":
-            raise injected(fault.status)
         callbacks = workflows.callbacks(name)
         received = {
             "http_request": {
@@ -224,8 +212,6 @@ def _called_back(workflows: Workflows) -> Endpoint:
             raise ApiError("RESOURCE_EXHAUSTED", "an earlier callback is not processed yet") from error
         except WrongMethod as error:
             return Response(status_code=405, headers={"Allow": str(error)})
-        if fault is not None and fault.action == "fail_after":
-            raise injected(fault.status)
         return JSONResponse({})
 
     return called

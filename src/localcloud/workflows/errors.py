@@ -139,13 +139,6 @@ _HTTP_STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-_AMBIGUOUS = ("FAILED_PRECONDITION", "ALREADY_EXISTS")  # an ordered fault of their status means another code
-_FROM_HTTP = {status: code for code, status in _HTTP_STATUS.items() if code not in _AMBIGUOUS}
-
-
-def injected(status: int) -> ApiError:
-    """The answer of a fault that was ordered with an HTTP status."""
-    return ApiError(_FROM_HTTP.get(status, "UNKNOWN"), f"injected fault: {status}")
 
 
 def not_found(what: str) -> ApiError:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from yarl import URL
 
 from localcloud.context import Context
+from localcloud.faults import ConnectionLost, Injected
 from localcloud.workflows import values
 from localcloud.workflows.endpoints import Endpoints
 from localcloud.workflows.errors import runtime_error, type_error, value_error
@@ -68,14 +69,13 @@ class HttpClient:
         Raises:
             WorkflowError: HttpError from status 400 on, and for a connection or a time that ran out.
         """
-        fault = self._context.faults.take("workflows.http.call", str(request.url))
-        if fault is not None and fault.action == "delay":
-            await self._context.clock.sleep(fault.delay_s)
-        if fault is not None and fault.action == "fail":
-            return _checked(_injected(fault.status))
-        response = await self._exchange(request, self.endpoints.reachable(request.url))
-        if fault is not None and fault.action == "fail_after":
-            return _checked(_injected(fault.status))
+        try:
+            async with self._context.faults.around("workflows.http.call", str(request.url)):
+                response = await self._exchange(request, self.endpoints.reachable(request.url))
+        except Injected as fault:
+            response = _injected(fault.http_status)
+        except ConnectionLost as fault:
+            raise runtime_error("ConnectionError", "connection broken: as ordered") from fault
         return _checked(response)
 
     async def _exchange(self, request: Request, address: URL) -> dict[str, Value]:

@@ -21,6 +21,7 @@ from google.cloud.workflows import executions_v1
 
 from localcloud import gateway
 from localcloud.faults import Fault
+from localcloud.interruptions import Interceptor, interruptible
 from localcloud.workflows import api
 from localcloud.workflows.requests import TriggerRequest
 from localcloud.workflows.table import METHODS, Method
@@ -69,10 +70,10 @@ async def served() -> AsyncIterator[Served]:
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     async with running_cloud(http_url=url) as cloud, aiohttp.ClientSession() as session:
-        app = gateway.application(api.routes(cloud.workflows))
+        app = gateway.application(interruptible(cloud.context.faults, "workflows", api.routes(cloud.workflows)))
         rest = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
         serving = asyncio.create_task(rest.serve([listener]))
-        server = grpc.aio.server()
+        server = grpc.aio.server(interceptors=[Interceptor(cloud.context.faults)])
         server.add_generic_rpc_handlers(tuple(api.grpc_handlers(cloud.workflows)))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
