@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import grpc
@@ -24,29 +25,37 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from localcloud.faults import CUT, ConnectionLost, Cut, Fault, Faults, Injected
 
 CLOSE = "localcloud.close"  # extension of the ASGI scope: closes the connection of a request
-_VERBS = {"POST": "create", "PUT": "create", "PATCH": "update", "DELETE": "delete"}
-_WHERE = frozenset(("project", "location", "region", "zone"))  # not what a call is about, but where
+_VERBS = {"POST": "create", "PUT": "create", "PATCH": "patch", "DELETE": "delete"}
+# Not what a call is about, but where.
+_WHERE = frozenset(("projects", "locations", "regions", "zones", "namespaces"))
 _SERVICES = {
     "google.pubsub.v1": "pubsub",
     "google.cloud.workflows.v1": "workflows",
     "google.cloud.workflows.executions.v1": "workflows",
     "google.cloud.run.v2": "run",
     "google.cloud.eventarc.v1": "eventarc",
+    "google.iam.v1": "pubsub",  # the one service here that has it over gRPC
 }
-# What the name of the protocol doesn't say: which resource a method is about.
+# Where the name of the protocol doesn't say which resource a method is about.
 _METHODS = {
     "Acknowledge": "subscriptions.acknowledge",
+    "DeleteSchemaRevision": "schemas.deleteRevision",
     "DetachSubscription": "subscriptions.detach",
-    "ListTopicSnapshots": "topics.listSnapshots",
-    "ListTopicSubscriptions": "topics.listSubscriptions",
+    "GetIamPolicy": "iam.getIamPolicy",
+    "ListSchemaRevisions": "schemas.listRevisions",
+    "ListTopicSnapshots": "topics.snapshots.list",
+    "ListTopicSubscriptions": "topics.subscriptions.list",
     "ModifyAckDeadline": "subscriptions.modifyAckDeadline",
     "ModifyPushConfig": "subscriptions.modifyPushConfig",
     "Publish": "topics.publish",
     "Pull": "subscriptions.pull",
     "Seek": "subscriptions.seek",
+    "SetIamPolicy": "iam.setIamPolicy",
     "StreamingPull": "subscriptions.streamingPull",
+    "TestIamPermissions": "iam.testIamPermissions",
+    "ValidateMessage": "schemas.validateMessage",
 }
-_OF_A_TOPIC = ("/topics/{id}/subscriptions", "/topics/{id}/snapshots")
+_PARAMETER, _VERB = re.compile(r"\{(\w+)"), re.compile(r":(\w+)$")
 _NAME_FIELDS = ("name", "topic", "subscription", "snapshot", "schema", "resource", "parent", "project")
 
 Behavior = Callable[[Any, Any], Any]
@@ -71,7 +80,7 @@ class _Point:
             await self._app(scope, receive, send)
             return
         name = call_name(self._service, self._route, scope["method"])
-        async with self._faults.around(name, resource_name(scope["path_params"])) as fault:
+        async with self._faults.around(name, resource_name(self._route, scope["path_params"])) as fault:
             await self._app(scope, receive, _unheard if _is_unheard(fault) else send)
 
 
@@ -79,19 +88,19 @@ def call_name(service: str, route: Route, method: str) -> str:
     """`<service>.<resources>.<verb>` of a route."""
     if "." in route.name:
         return route.name
-    path, _, verb = route.path.partition(":")
-    parts = path.strip("/").split("/")
+    own_verb = _VERB.search(route.path)
+    parts = route.path.removesuffix(own_verb[0] if own_verb else "").strip("/").split("/")
     *_, collection = (part for part in parts if not part.startswith("{"))
-    if not verb:
-        verb = _VERBS.get(method, "get" if parts[-1].startswith("{") else "list")
-    if path.endswith(_OF_A_TOPIC):
-        return f"{service}.topics.list{collection.capitalize()}"
-    return f"{service}.{collection}.{verb}"
+    if own_verb:
+        return f"{service}.{collection}.{own_verb[1]}"
+    return f"{service}.{collection}.{_VERBS.get(method, 'get' if parts[-1].startswith('{') else 'list')}"
 
 
-def resource_name(parameters: Mapping[str, Any]) -> str:
+def resource_name(route: Route, parameters: Mapping[str, Any]) -> str:
     """What a call is about, by the short names in its path: `flow/<execution>`."""
-    return "/".join(str(value) for name, value in parameters.items() if name not in _WHERE)
+    pairs = pairwise(route.path.split("/"))
+    named = (_PARAMETER.match(part) for collection, part in pairs if collection not in _WHERE)
+    return "/".join(str(parameters[parameter[1]]) for parameter in named if parameter)
 
 
 def _is_unheard(fault: Fault | None) -> bool:
@@ -291,7 +300,7 @@ def method_name(method: str) -> str:
     resource = "".join(nouns)
     if resource and not resource.endswith("s"):
         resource = resource.removesuffix("y") + "ies" if resource.endswith("y") else resource + "s"
-    return f"{prefix}.{resource[:1].lower()}{resource[1:]}.{verb.lower()}"
+    return f"{prefix}.{resource[:1].lower()}{resource[1:]}.{'patch' if verb == 'Update' else verb.lower()}"
 
 
 def message_resource(request: Any) -> str:
@@ -303,5 +312,5 @@ def message_resource(request: Any) -> str:
         if value:
             parts = value.split("/")
             pairs = list(zip(parts[::2], parts[1::2], strict=False))
-            return "/".join(id_ for kind, id_ in pairs if kind not in ("projects", "locations")) or value
+            return "/".join(id_ for kind, id_ in pairs if kind not in _WHERE) or value
     return ""

@@ -24,6 +24,7 @@ from localcloud.cloud import CloudConfig, Deployment, LocalCloud, running
 from localcloud.faults import Fault
 from localcloud.gateway import Gateway
 from localcloud.interruptions import call_name, message_resource, method_name
+from localcloud.pubsub import api as pubsub_api
 from localcloud.pubsub.resources import SubscriptionSpec
 from localcloud.storage.api import METHODS
 
@@ -292,7 +293,7 @@ def test_a_stream_breaks_after_so_many_bytes(cloud: LocalCloud, publisher: pubsu
         ("pubsub", "GET", "/v1/projects/{project}/topics", "pubsub.topics.list"),
         ("pubsub", "PUT", "/v1/projects/{project}/topics/{id}", "pubsub.topics.create"),
         ("pubsub", "POST", "/v1/projects/{project}/topics/{id}:publish", "pubsub.topics.publish"),
-        ("run", "PATCH", "/v2/projects/{project}/locations/{location}/services/{service}", "run.services.update"),
+        ("run", "PATCH", "/v2/projects/{project}/locations/{location}/services/{service}", "run.services.patch"),
         ("identity", "POST", "/token", "identity.token.create"),
     ],
 )
@@ -313,11 +314,17 @@ def test_a_route_can_have_a_name_of_its_own():
         ("google.pubsub.v1.Subscriber/ModifyAckDeadline", "pubsub.subscriptions.modifyAckDeadline"),
         ("google.cloud.workflows.executions.v1.Executions/CreateExecution", "workflows.executions.create"),
         ("google.cloud.workflows.v1.Workflows/GetWorkflow", "workflows.workflows.get"),
-        ("google.iam.v1.IAMPolicy/GetIamPolicy", "iam.iamPolicies.get"),
+        ("google.pubsub.v1.Publisher/UpdateTopic", "pubsub.topics.patch"),
     ],
 )
 def test_a_grpc_method_is_named_as_over_rest(method: str, name: str):
     assert method_name(f"/{method}") == name
+
+
+def test_pubsub_is_called_the_same_over_both_wires():
+    assert {each.name: method_name(f"/{each.service}/{each.name}") for each in pubsub_api.METHODS} == {
+        each.name: each.point for each in pubsub_api.METHODS
+    }
 
 
 def test_the_resource_of_a_message_is_its_short_name():

@@ -13,9 +13,8 @@ from google.pubsub_v1 import types
 from starlette.routing import BaseRoute
 
 from localcloud.pubsub import iam_policy, publisher, rest, schema_service, subscriber
-from localcloud.pubsub.errors import DOMAIN, Injected, PubSubError
+from localcloud.pubsub.errors import DOMAIN, PubSubError
 from localcloud.pubsub.methods import Method
-from localcloud.pubsub.resources import short_name
 from localcloud.pubsub.state import PubSub
 from localcloud.pubsub.streaming import Stream
 
@@ -60,11 +59,6 @@ def _streaming_pull(pubsub: PubSub) -> Callable[[AsyncIterator[Any], Any], Await
             first = await anext(aiter(requests), None)
             if first is None:
                 return
-            fault = pubsub.context.faults.take(subscriber.STREAMING_PULL_POINT, short_name(first.subscription))
-            if fault is not None and fault.action == "delay":
-                await pubsub.context.clock.sleep(fault.delay_s)
-            elif fault is not None:
-                raise Injected(fault.status)
             stream = Stream(pubsub.pullable(first.subscription))
             stream.configure(first)
             await stream.run(requests, context.write)

@@ -96,30 +96,6 @@ class Aborted(PubSubError):
     http_status = 409
 
 
-class Injected(PubSubError):
-    """A fault ordered through `localcloud.faults`, answered with its HTTP status."""
-
-    def __init__(self, http_status: int) -> None:
-        super().__init__(f"injected fault: {http_status}")
-        self.http_status = http_status
-        self.status = _STATUS_OF_HTTP.get(http_status, "UNAVAILABLE" if http_status >= 500 else "FAILED_PRECONDITION")
-
-
-# https://cloud.google.com/apis/design/errors#handling_errors
-_STATUS_OF_HTTP = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    409: "ABORTED",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    501: "UNIMPLEMENTED",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
-
-
 def shown(value: object) -> str:
     """A value as it may stand in an error: quoted, control characters escaped, cut."""
     text = repr(value)

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
-from localcloud.pubsub.errors import Injected, InvalidArgument
-from localcloud.pubsub.resources import short_name
+from localcloud.pubsub.errors import InvalidArgument
 from localcloud.pubsub.state import PubSub
 
 _MAX_PAGE = 1000
@@ -23,8 +21,7 @@ Call = Callable[[PubSub, Any, float | None], Awaitable[Any]]  # request, seconds
 class Method:
     """One unary method, and its rule over HTTP: `GET /v1/{topic=projects/*/topics/*}`; `body` is a field, * or nothing.
 
-    Before and after it acts, faults are asked for at `point`, `pubsub.<resource>.<verb>`; `subject` is the field that
-    names what it is about.
+    `point` is what faults call it, `pubsub.<resource>.<verb>`.
     """
 
     service: str
@@ -32,21 +29,12 @@ class Method:
     request: Any
     call: Call
     point: str
-    subject: str
     http: str
     body: str
 
     async def __call__(self, pubsub: PubSub, request: Any, patience_s: float | None) -> Any:
         """The response. Raises PubSubError."""
-        fault = pubsub.context.faults.take(self.point, short_name(attrgetter(self.subject)(request)))
-        if fault is not None and fault.action == "delay":
-            await pubsub.context.clock.sleep(fault.delay_s)
-        if fault is not None and fault.action == "fail":
-            raise Injected(fault.status)
-        response = await self.call(pubsub, request, patience_s)
-        if fault is not None and fault.action == "fail_after":
-            raise Injected(fault.status)
-        return response
+        return await self.call(pubsub, request, patience_s)
 
 
 class Table(list[Method]):
@@ -56,16 +44,15 @@ class Table(list[Method]):
         super().__init__()
         self._service = service
 
-    def method(self, point: str, http: str, request: Any, subject: str = "", body: str = "") -> Callable[[Call], Call]:
+    def method(self, point: str, http: str, request: Any, body: str = "") -> Callable[[Call], Call]:
         """Enter a function in the table; `_get_topic` is the protocol's GetTopic."""
-        verb, _, path = http.partition(" ")
-        subject = subject or path.partition("{")[2].partition("=")[0]
+        verb = http.partition(" ")[0]
         kind = request.pb() if hasattr(request, "pb") else request
         body = body or ("" if verb in ("GET", "DELETE") else "*")
 
         def enter(call: Call) -> Call:
             name = "".join(word.title() for word in call.__name__.split("_"))
-            self.append(Method(self._service, name, kind, call, f"pubsub.{point}", subject, http, body))
+            self.append(Method(self._service, name, kind, call, f"pubsub.{point}", http, body))
             return call
 
         return enter

@@ -49,7 +49,7 @@ def _route(pubsub: PubSub, method: Method) -> Route:
         as_numbers = "enum-encoding=int" in request.query_params.get("$alt", "")
         return JSONResponse(json_format.MessageToDict(response, use_integers_for_enums=as_numbers))
 
-    return Route(template.replace(variable[0], named), endpoint, methods=[verb])
+    return Route(template.replace(variable[0], named), endpoint, methods=[verb], name=method.point)
 
 
 async def _while_connected(request: Request, call: Awaitable[Any]) -> Any:

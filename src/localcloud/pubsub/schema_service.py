@@ -25,7 +25,6 @@ TABLE = Table("google.pubsub.v1.SchemaService")
     "schemas.create",
     "POST /v1/{parent=projects/*}/schemas",
     types.CreateSchemaRequest,
-    subject="schema_id",
     body="schema",
 )
 async def _create_schema(pubsub: PubSub, request: Any, _: float | None) -> Any:

@@ -21,7 +21,6 @@ from localcloud.pubsub.streaming import Stream
 from localcloud.pubsub.subscription import Subscription
 
 SERVICE = "google.pubsub.v1.Subscriber"
-STREAMING_PULL_POINT = "pubsub.subscriptions.streamingPull"
 PULL_WAIT_S = 20.0  # of real time, as the caller's own deadline is
 _SHORTEST_WAIT_S = 0.05
 _MAX_PULL = 1000

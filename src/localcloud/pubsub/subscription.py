@@ -12,7 +12,7 @@ from typing import Any
 from localcloud.activity import Level, Service
 from localcloud.clock import Timer
 from localcloud.context import Context
-from localcloud.faults import Fault
+from localcloud.faults import DELIVERY, Fault
 from localcloud.pubsub import filters
 from localcloud.pubsub.backlog import Backlog
 from localcloud.pubsub.queue import EARLY_S, Entry, Queue, State
@@ -23,6 +23,7 @@ ACTIVITY = "pubsub.activity"
 _ACTIVITY_PRECISION_S = 60.0  # of what a restart knows about it; an expiration is at least a day
 _MAX_ACK_ID = 64  # ours are shorter
 _REMEMBERED_ACKS = 10_000
+REORDERED_S = 60.0  # until a message that is to come after the next one comes by itself
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class Subscription:
             serial=surroundings.first_serial,
         )
         self._retained = Retained(context.store, self.name)
+        self._overtaken: list[Entry] = []  # by order: they come after the next message
         self._acknowledged: OrderedDict[str, None] = OrderedDict()  # of an exactly-once subscription, the latest
         self._running = False
         self._alarm: Timer | None = None
@@ -148,12 +150,13 @@ class Subscription:
             entry = self.backlog.lease(self._context.clock.time(), seconds, max_bytes, owner)
             if entry is None:
                 break
-            fault = self._context.faults.take(*self.fault_point)
+            fault = self._context.faults.take(*self.fault_point, DELIVERY)
             self._say("delivered", "attempt %d", entry.attempts, ref=str(entry.id))
             for delivery in self._deliver(entry, fault):
                 entry.on_end = on_end
                 deliveries.append(delivery)
                 max_bytes -= entry.size
+                self._overtake()
         self._set_alarm()
         return deliveries
 
@@ -254,9 +257,12 @@ class Subscription:
 
     def _deliver(self, entry: Entry, fault: Fault | None) -> list[Delivery]:
         """What reaches the subscriber of a message just leased."""
-        if fault is not None and fault.action == "delay":
+        if fault is not None and fault.action in ("delay", "reorder"):
             entry.attempts -= 1
-            self.queue.release(entry, self._context.clock.time(), fault.delay_s)
+            longest = REORDERED_S if fault.action == "reorder" else 0.0
+            self.queue.release(entry, self._context.clock.time(), fault.delay_s or longest)
+            if fault.action == "reorder":
+                self._overtaken.append(entry)
             return []
         if self.has_dead_letter:
             self.backlog.keep_attempts(entry)
@@ -275,6 +281,13 @@ class Subscription:
             case "fail_after":
                 delivery.response_lost = True
         return [delivery]
+
+    def _overtake(self) -> None:
+        """Another message has gone out: those that were to come after it follow."""
+        while self._overtaken:
+            entry = self._overtaken.pop()
+            if self.queue.find(entry.id) is entry and entry.state is State.DELAYED:
+                self.queue.release(entry, self._context.clock.time(), 0)
 
     def _fail(self, entry: Entry, *, expired: bool = False) -> None:
         """A delivery was refused or not answered: again after the backoff, or to the dead-letter topic."""

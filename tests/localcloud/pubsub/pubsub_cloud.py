@@ -35,6 +35,7 @@ from localcloud.eventarc import api as eventarc_api
 from localcloud.eventarc.state import Eventarc
 from localcloud.faults import Faults
 from localcloud.identity import Identity
+from localcloud.interruptions import Interceptor, interruptible
 from localcloud.pubsub import api
 from localcloud.pubsub.state import PubSub
 from localcloud.store import Store
@@ -144,7 +145,10 @@ class Cloud:
     async def _serve(self) -> None:
         self.pubsub = PubSub(self.context)
         self.eventarc = Eventarc(self.context, self.pubsub)
-        rpc = grpc.aio.server(options=[("grpc.max_receive_message_length", api.MAX_REQUEST_BYTES)])
+        rpc = grpc.aio.server(
+            options=[("grpc.max_receive_message_length", api.MAX_REQUEST_BYTES)],
+            interceptors=[Interceptor(self.context.faults)],
+        )
         rpc.add_generic_rpc_handlers(tuple(api.grpc_handlers(self.pubsub)))
         self.grpc_address = f"127.0.0.1:{rpc.add_insecure_port('127.0.0.1:0')}"
         await rpc.start()
@@ -162,7 +166,12 @@ class Cloud:
         self._http_socket.close()
 
     def _start_http(self) -> None:
-        app = gateway.application([*api.routes(self.pubsub), *eventarc_api.routes(self.eventarc)])
+        app = gateway.application(
+            [
+                *interruptible(self.context.faults, "pubsub", api.routes(self.pubsub)),
+                *interruptible(self.context.faults, "eventarc", eventarc_api.routes(self.eventarc)),
+            ]
+        )
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
         self._http = server, asyncio.create_task(server.serve(sockets=[self._http_socket]))
 

@@ -330,3 +330,22 @@ def test_a_delayed_message_is_overtaken(cloud: Cloud) -> None:
     cloud.advance(seconds=5)
 
     assert texts(pull(cloud)) == ["a"]
+
+
+def test_a_reordered_message_comes_after_the_next_one(cloud: Cloud) -> None:
+    with_subscription(cloud)
+    cloud.context.faults.add(Fault("pubsub.messages.deliver", "workers", action="reorder"))
+    publish(cloud, "a", "b", "c")
+
+    assert texts(pull(cloud)) == ["b", "a", "c"]
+
+
+def test_a_reordered_message_without_a_next_one_comes_after_a_while(cloud: Cloud) -> None:
+    with_subscription(cloud)
+    cloud.context.faults.add(Fault("pubsub.messages.deliver", "workers", action="reorder"))
+    publish(cloud, "a")
+
+    assert pull(cloud) == []
+    cloud.advance(seconds=60)
+
+    assert texts(pull(cloud)) == ["a"]
