@@ -15,14 +15,14 @@ import fcntl
 import json
 import os
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zeroidle.errors import PermanentError, TemporaryError, printable
+from zeroidle_cli.admin import state_at
 from zeroidle_cli.output import err
 from zeroidle_cli.project import Project
 
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 RUNNING_FILE = "running.json"
 USERS_FILE = "users"
 ENDPOINT_VARIABLE = "STORAGE_EMULATOR_HOST"
-HEALTH_S = 5.0
 START_S = 15.0  # for another process that has the state open to say where it listens
 POLL_S = 0.2
 
@@ -114,18 +113,21 @@ def connect(project: Project, state: Path | None = None) -> Iterator[Connection]
         yield Connection(project, found.state, found.environment)
 
 
-def running_at(project: Project, state: Path | None = None) -> str | None:
-    """The address of a running local cloud: the one exported, if it answers, else the one that has `state` open."""
+def running_at(project: Project, state: Path | None = None) -> str:
+    """The address of a running local cloud: the one exported, if it answers, else the one that has `state` open.
+
+    Raises:
+        TemporaryError: NOT_RUNNING.
+    """
     exported = os.environ.get(ENDPOINT_VARIABLE) if state is None else None
-    if exported and _state_served_at(exported) is not None:
+    if exported and state_at(exported) is not None:
         return exported
-    found = _announced((state or project.default_state).resolve())
-    return found.url if found else None
-
-
-def environment_at(url: str) -> dict[str, dict[str, str]]:
-    """The variables that the local cloud at `url` tells: `clients` for Google's libraries, `gcloud` for gcloud."""
-    return _asked(url, "environment")
+    folder = (state or project.default_state).resolve()
+    found = _announced(folder)
+    if found is None:
+        hint = f"Start one with `{project.command(folder, 'up')}`."
+        raise TemporaryError("no local cloud is running", code="NOT_RUNNING", hint=hint)
+    return found.url
 
 
 @contextlib.contextmanager
@@ -241,7 +243,7 @@ def _exported() -> _Found | None:
     url = os.environ.get(ENDPOINT_VARIABLE)
     if not url:
         return None
-    state = _state_served_at(url)
+    state = state_at(url)
     if state is None:
         raise TemporaryError(
             f"{ENDPOINT_VARIABLE} is {printable(url)}, but no local cloud answers there",
@@ -260,7 +262,7 @@ def _announced(state: Path) -> _Found | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     # The announcement may be a dead process's, and the port somebody else's by now.
-    return _Found(url, state, environment) if _state_served_at(url) == state else None
+    return _Found(url, state, environment) if state_at(url) == state else None
 
 
 def _awaited(state: Path) -> _Found | None:
@@ -274,28 +276,13 @@ def _awaited(state: Path) -> _Found | None:
     return None
 
 
-def _state_served_at(url: str) -> Path | None:
-    """The state directory of the local cloud at `url`, or None if none answers there."""
-    try:
-        return Path(_asked(url, "health")["state"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _asked(url: str, what: str) -> dict[str, Any]:
-    address = url if url.startswith(("http://", "https://")) else f"http://{url}"
-    with urllib.request.urlopen(f"{address.rstrip('/')}/_localcloud/{what}", timeout=HEALTH_S) as answer:  # noqa: S310  # http or https, see above
-        told: dict[str, Any] = json.load(answer)
-    return told
-
-
 @contextlib.contextmanager
 def _end_explained(found: _Found) -> Iterator[None]:
     """What fails because the other process ended its local cloud says so."""
     try:
         yield
     except Exception as error:
-        if isinstance(error, PermanentError) or _state_served_at(found.url) is not None:
+        if isinstance(error, PermanentError) or state_at(found.url) is not None:
             raise
         raise TemporaryError(
             f"the local cloud at {found.url} has ended",

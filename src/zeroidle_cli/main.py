@@ -11,7 +11,7 @@ import typer
 
 from zeroidle import __version__
 from zeroidle_cli import failures
-from zeroidle_cli.commands import env, jobs, logs, models, results, run, show, stop, up, workflows
+from zeroidle_cli.commands import env, faults, jobs, logs, models, results, run, show, stop, up, workflows
 from zeroidle_cli.output import out, print_error
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 for command in (up.up, env.env, run.run, jobs.jobs, show.show, logs.logs, results.results, stop.stop):
     app.command(epilog=failures.EXIT_CODES)(command)
+app.add_typer(faults.app, name="faults")
 app.add_typer(models.app, name="models")
 app.add_typer(workflows.app, name="workflows")
 

@@ -114,7 +114,7 @@ def test_the_end_of_a_local_cloud_in_another_process_is_told(
 ) -> None:
     def command() -> None:
         with connect(project.find(ROOT), cloud.state):
-            monkeypatch.setattr(connection, "_state_served_at", lambda _: None)
+            monkeypatch.setattr(connection, "state_at", lambda _: None)
             raise TemporaryError("storage did not answer")
 
     with pytest.raises(TemporaryError) as caught:

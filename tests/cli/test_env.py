@@ -37,8 +37,8 @@ def test_a_shell_that_evaluates_it_has_every_variable(cloud: Connection, call: C
 def test_values_are_quoted_for_the_shell(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     hostile = "it's $(touch /tmp/no) `no`; no"
     told = {"clients": {"A": hostile}, "gcloud": {}}
-    monkeypatch.setattr("zeroidle_cli.connection.running_at", lambda *_: "http://localhost")
-    monkeypatch.setattr("zeroidle_cli.connection.environment_at", lambda _: told)
+    monkeypatch.setattr("zeroidle_cli.commands.env.running_at", lambda *_: "http://localhost")
+    monkeypatch.setattr("zeroidle_cli.commands.env.ask", lambda *_: told)
 
     printed = call("env").out
 

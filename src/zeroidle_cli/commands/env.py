@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from localcloud import environment
-from zeroidle.errors import TemporaryError
-from zeroidle_cli import connection, project
+from zeroidle_cli import project
+from zeroidle_cli.admin import ask
+from zeroidle_cli.connection import running_at
 from zeroidle_cli.options import JsonOption, StateOption
 from zeroidle_cli.output import out, print_json
 
@@ -28,11 +29,7 @@ def env(
     if unset:
         _print_unset([*environment.names(), *here.environment], as_json=as_json)
         return
-    url = connection.running_at(here, state)
-    if url is None:
-        start = here.command((state or here.default_state).resolve(), "up")
-        raise TemporaryError("no local cloud is running", code="NOT_RUNNING", hint=f"Start one with `{start}`.")
-    told = connection.environment_at(url)
+    told = ask(running_at(here, state), "environment")
     variables = {**told["clients"], **here.environment, **told["gcloud"]}
     _print_exports(variables, as_json=as_json)
 

@@ -10,6 +10,7 @@ import socket
 import textwrap
 
 import pytest
+import urllib3
 
 from localcloud.faults import Fault
 from localcloud.run import api
@@ -324,6 +325,18 @@ def test_an_ordered_failure_comes_before_or_after_the_work(bench, action: str, r
     failed, answered = bench.get("/wait/x"), bench.get("/")
 
     assert (failed.status, answered.status) == (502, 200)
+    assert (bench.files / "x.begun").exists() is reached
+
+
+@pytest.mark.parametrize(("action", "reached"), [("drop", False), ("disconnect", True)])
+def test_an_ordered_loss_of_the_connection_comes_before_or_after_the_work(bench, action: str, reached: bool):
+    bench.deploy()
+    bench.finish("x")
+    bench.context.faults.add(Fault("run.services.invoke", resource="echo", action=action))
+
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        bench.get("/wait/x", retries=False)
+
     assert (bench.files / "x.begun").exists() is reached
 
 
