@@ -14,6 +14,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
+from urllib.parse import parse_qsl
 
 import grpc
 import msgspec
@@ -34,7 +35,8 @@ _SERVICES = {
     "google.cloud.workflows.executions.v1": "workflows",
     "google.cloud.run.v2": "run",
     "google.cloud.eventarc.v1": "eventarc",
-    "google.iam.v1": "pubsub",  # the one service here that has it over gRPC
+    "google.iam.v1": "pubsub",  # which alone has it over gRPC here
+    "google.longrunning": "workflows",  # as above
 }
 # Where the name of the protocol doesn't say which resource a method is about.
 _METHODS = {
@@ -45,6 +47,7 @@ _METHODS = {
     "ListSchemaRevisions": "schemas.listRevisions",
     "ListTopicSnapshots": "topics.snapshots.list",
     "ListTopicSubscriptions": "topics.subscriptions.list",
+    "ListWorkflowRevisions": "workflows.listRevisions",
     "ModifyAckDeadline": "subscriptions.modifyAckDeadline",
     "ModifyPushConfig": "subscriptions.modifyPushConfig",
     "Publish": "topics.publish",
@@ -55,8 +58,9 @@ _METHODS = {
     "TestIamPermissions": "iam.testIamPermissions",
     "ValidateMessage": "schemas.validateMessage",
 }
+_NEW = ("workflow_id", "trigger_id", "schema_id", "service_id", "job_id")
 _PARAMETER, _VERB = re.compile(r"\{(\w+)"), re.compile(r":(\w+)$")
-_NAME_FIELDS = ("name", "topic", "subscription", "snapshot", "schema", "resource", "parent", "project")
+_NAME_FIELDS = ("name", "topic", "subscription", "snapshot", "workflow", "resource", "parent")
 
 Behavior = Callable[[Any, Any], Any]
 
@@ -80,7 +84,8 @@ class _Point:
             await self._app(scope, receive, send)
             return
         name = call_name(self._service, self._route, scope["method"])
-        async with self._faults.around(name, resource_name(self._route, scope["path_params"])) as fault:
+        resource = resource_name(self._route, scope["path_params"], scope["query_string"].decode("latin-1"))
+        async with self._faults.around(name, resource) as fault:
             await self._app(scope, receive, _unheard if _is_unheard(fault) else send)
 
 
@@ -96,11 +101,12 @@ def call_name(service: str, route: Route, method: str) -> str:
     return f"{service}.{collection}.{_VERBS.get(method, 'get' if parts[-1].startswith('{') else 'list')}"
 
 
-def resource_name(route: Route, parameters: Mapping[str, Any]) -> str:
-    """What a call is about, by the short names in its path: `flow/<execution>`."""
+def resource_name(route: Route, parameters: Mapping[str, Any], query: str = "") -> str:
+    """What a call is about, by the short names in its path and, if it makes something, its id: `flow/<execution>`."""
     pairs = pairwise(route.path.split("/"))
     named = (_PARAMETER.match(part) for collection, part in pairs if collection not in _WHERE)
-    return "/".join(str(parameters[parameter[1]]) for parameter in named if parameter)
+    new = (value for name, value in parse_qsl(query) if name.endswith("Id") and name != "requestId")
+    return "/".join([*(str(parameters[parameter[1]]) for parameter in named if parameter), *new])
 
 
 def _is_unheard(fault: Fault | None) -> bool:
@@ -304,13 +310,10 @@ def method_name(method: str) -> str:
 
 
 def message_resource(request: Any) -> str:
-    """What a request is about: the short names of the resource it names."""
-    for field in _NAME_FIELDS:
-        value = getattr(request, field, "")
-        if value and not isinstance(value, str):
-            value = getattr(value, "name", "")
-        if value:
-            parts = value.split("/")
-            pairs = list(zip(parts[::2], parts[1::2], strict=False))
-            return "/".join(id_ for kind, id_ in pairs if kind not in _WHERE) or value
-    return ""
+    """What a request is about: the short names of the resource it names and, if it makes something, its id."""
+    names = (getattr(request, field, "") for field in _NAME_FIELDS)
+    name = next((each for each in (getattr(name, "name", name) for name in names) if each), "")
+    parts = str(name).split("/")
+    found = [id_ for kind, id_ in zip(parts[::2], parts[1::2], strict=False) if kind not in _WHERE]
+    new = (getattr(request, field, "") for field in _NEW)
+    return "/".join([*found, *filter(None, new)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from localcloud.interruptions import call_name, message_resource, method_name
 from localcloud.pubsub import api as pubsub_api
 from localcloud.pubsub.resources import SubscriptionSpec
 from localcloud.storage.api import METHODS
+from localcloud.workflows import table
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -321,14 +321,15 @@ def test_a_grpc_method_is_named_as_over_rest(method: str, name: str):
     assert method_name(f"/{method}") == name
 
 
-def test_pubsub_is_called_the_same_over_both_wires():
-    assert {each.name: method_name(f"/{each.service}/{each.name}") for each in pubsub_api.METHODS} == {
-        each.name: each.point for each in pubsub_api.METHODS
-    }
+def test_a_method_is_called_the_same_over_both_wires():
+    declared = {f"/{each.service}/{each.name}": each.point for each in pubsub_api.METHODS}
+    declared |= {"/" + "/".join(each.rpc): f"workflows.{each.fault}" for each in table.METHODS if each.rpc}
+
+    assert {name: method_name(name) for name in declared} == declared
 
 
 def test_the_resource_of_a_message_is_its_short_name():
     assert message_resource(types.PublishRequest.pb()(topic="projects/p/topics/news")) == "news"
     assert message_resource(types.UpdateTopicRequest.pb()(topic={"name": "projects/p/topics/news"})) == "news"
-    assert message_resource(types.ListTopicsRequest.pb()(project="projects/p")) == "projects/p"
-    assert json.dumps(message_resource(types.PublishRequest.pb()())) == '""'
+    assert message_resource(types.ListTopicsRequest.pb()(project="projects/p")) == ""
+    assert message_resource(types.CreateSchemaRequest.pb()(parent="projects/p", schema_id="shape")) == "shape"

@@ -153,7 +153,7 @@ METHODS: Sequence[Method] = (
     Method("workflows.list", "GET", f"{{parent={_LOCATION}}}/workflows", _W.ListWorkflowsRequest.pb(),
            methods.list_workflows, _of(_workflows_message), (_WORKFLOWS_SERVICE, "ListWorkflows"),
            _workflows_message),
-    Method("workflows.update", "PATCH", f"{{workflow.name={_FLOW}}}", _W.UpdateWorkflowRequest.pb(),
+    Method("workflows.patch", "PATCH", f"{{workflow.name={_FLOW}}}", _W.UpdateWorkflowRequest.pb(),
            methods.update_workflow, _of(_operation_message), (_WORKFLOWS_SERVICE, "UpdateWorkflow"),
            _operation_message, body="workflow"),
     Method("workflows.delete", "DELETE", f"{{name={_FLOW}}}", _W.DeleteWorkflowRequest.pb(), methods.delete_workflow,
