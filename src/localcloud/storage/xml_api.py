@@ -15,6 +15,7 @@ import msgspec
 from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
+from localcloud.faults import Around
 from localcloud.storage import downloads, forms, resources, signing
 from localcloud.storage.api_objects import read
 from localcloud.storage.errors import StorageError, invalid
@@ -24,7 +25,7 @@ from localcloud.storage.resources import StoredObject, Target
 from localcloud.storage.signing import Signers
 from localcloud.storage.state import Storage
 from localcloud.storage.uploading import Uploading, sent_hashes
-from localcloud.storage.wire import Call, Faulty, Headers, Reply, serve
+from localcloud.storage.wire import Call, Headers, Reply, serve
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _XML = b"application/xml; charset=UTF-8"
@@ -111,8 +112,8 @@ class XmlApi:
             case _:
                 raise StorageError(501, f"{call.method} on this path is not emulated.")
 
-    def _faulty(self, method: str, bucket: str, name: str) -> Faulty:
-        return Faulty(self._storage.context, method, f"{bucket}/{name}")
+    def _faulty(self, method: str, bucket: str, name: str) -> Around:
+        return self._storage.context.faults.around(method, f"{bucket}/{name}")
 
     # Whole objects
 
