@@ -52,7 +52,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup ## Print each figure beside its peer, measured in the same run (about 8 minutes).
+bench: setup ## Print each figure beside its peer, measured in the same run (about 15 minutes).
 	$(INSTALL) -e '.[local,test,dev,bench]'
 	$(BIN)/python -m benchmarks
 

@@ -84,6 +84,7 @@ class Gateway:
                 log_config=None,
                 log_level="warning",
                 access_log=False,
+                proxy_headers=False,  # nobody stands in between
                 # Answers of the instances pass unchanged, with the headers they came with.
                 server_header=False,
                 date_header=False,

@@ -6,6 +6,7 @@ https://cloud.google.com/storage/docs/json_api/v1/objects#resource
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
@@ -37,6 +38,7 @@ STORAGE_CLASSES = frozenset(
         "DURABLE_REDUCED_AVAILABILITY",
     }
 )
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
 # Not copied with an object: each says something about one object only.
 _PERSONAL_FIELDS = frozenset({*_FLAG_FIELDS, "retention"})
 
@@ -82,7 +84,7 @@ class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def resource(self, base: str) -> dict[str, Any]:
         """The object as JSON, without its ACL; `base` is the API's address."""
-        path = f"storage/v1/b/{self.bucket}/o/{quote(self.name, safe='')}"
+        path = f"storage/v1/b/{self.bucket}/o/{_quoted(self.name)}"
         created = timestamp(self.created)
         shown: dict[str, Any] = {
             "kind": "storage#object",
@@ -181,6 +183,11 @@ def checked(fields: dict[str, Any]) -> dict[str, Any]:
     elif metadata is not None:
         del fields["metadata"]
     return fields
+
+
+def _quoted(name: str) -> str:
+    """A name as one part of a path. Most need nothing but their slashes quoted, which is ten times as fast alone."""
+    return name.replace("/", "%2F") if _PLAIN.fullmatch(name) else quote(name, safe="")
 
 
 def etag(*numbers: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 from localcloud.storage.errors import invalid
 
@@ -11,9 +12,12 @@ DAY_US = 24 * 3600 * 1_000_000
 
 def timestamp(microseconds: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    moment = datetime.fromtimestamp(microseconds // 1_000_000, UTC)
-    # Not strftime, which is slower: a page of a listing has thousands of these.
-    return f"{moment.isoformat()[:19]}.{microseconds // 1000 % 1000:03d}Z"
+    return f"{_second(microseconds // 1_000_000)}.{microseconds // 1000 % 1000:03d}Z"
+
+
+@lru_cache(maxsize=4096)  # a page of a listing has thousands of times, and few of them far apart
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def microseconds_of(text: object, field: str) -> int:

@@ -1,0 +1,130 @@
+"""The servers that the benchmarks of the local cloud put beside each other, each a process on a free port."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcloud.official.process import java_command
+
+START_S = 60.0
+TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+OURS = """
+import signal, sys, threading
+from pathlib import Path
+from localcloud.cloud import CloudConfig, Deployment, running
+state, http_port, grpc_port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+ended = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: ended.set())
+config = CloudConfig(state=state, http_port=http_port, grpc_port=grpc_port)
+with running(config, lambda _: Deployment(buckets=("bench",))):
+    ended.wait()
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running process. `seconds` passed from its start until all its ports answered."""
+
+    pid: int
+    http: str
+    grpc: str
+    seconds: float
+
+    def cpu_s(self) -> float:
+        """CPU time of its own, user and system."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+    def memory_mb(self) -> float:
+        """What is resident now."""
+        lines = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
+
+
+@contextmanager
+def ours(state: Path) -> Iterator[Server]:
+    """The local cloud, with a bucket `bench`."""
+    http, rpc = free_port(), free_port()
+    with _process([sys.executable, "-c", OURS, str(state), str(http), str(rpc)], (http, rpc)) as server:
+        yield server
+
+
+@contextmanager
+def google_pubsub() -> Iterator[Server]:
+    """Google's Pub/Sub emulator. Raises localcloud.official.errors.NotInstalled."""
+    port = free_port()
+    command = [*java_command(os.environ), "--host=127.0.0.1", f"--port={port}"]
+    with _process(command, (port, port)) as server:
+        yield server
+
+
+@contextmanager
+def gcp_storage_emulator(directory: Path) -> Iterator[Server]:
+    """PyPI's emulator of Cloud Storage, on disk as ours is, with a bucket `bench`."""
+    port = free_port()
+    program = "from gcp_storage_emulator.__main__ import main; main()"
+    arguments = ["start", "--host", "127.0.0.1", f"--port={port}", "--default-bucket=bench", "--quiet"]
+    environment = {**os.environ, "STORAGE_BASE": str(directory)}
+    with _process([sys.executable, "-c", program, *arguments], (port, port), environment) as server:
+        yield server
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def _process(command: list[str], ports: tuple[int, int], environment: dict[str, str] | None = None) -> Iterator[Server]:
+    http, rpc = ports
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
+    )
+    try:
+        _wait(process, lambda: _answers(http) and _listens(rpc))
+        yield Server(process.pid, f"http://127.0.0.1:{http}", f"127.0.0.1:{rpc}", time.perf_counter() - began)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], claim: Callable[[], bool]) -> None:
+    end = time.monotonic() + START_S
+    while not claim():
+        if process.poll() is not None or time.monotonic() > end:
+            raise RuntimeError(f"{process.args} does not answer")
+        time.sleep(0.005)
+
+
+def _answers(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=START_S).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), START_S).close()
+    except OSError:
+        return False
+    return True
