@@ -87,16 +87,19 @@ def _is_avro(schema: Any, data: bytes, encoding: int) -> bool:
 
 
 def _run_protoc(definition: str) -> bytes:
-    """The definition as a FileDescriptorSet; it can import nothing, for there is no other file."""
+    """The definition as a FileDescriptorSet, itself last; it can import nothing but Google's well-known types."""
     with tempfile.TemporaryDirectory(prefix="localcloud-schema-") as directory:
         source, target = Path(directory, _FILE), Path(directory, "descriptors")
         source.write_text(definition, encoding="utf-8")
-        command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{directory}", f"--descriptor_set_out={target}", _FILE]
+        options = ["--include_imports", f"-I{directory}", f"--descriptor_set_out={target}"]
+        command = [sys.executable, "-m", "grpc_tools.protoc", *options, _FILE]
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=COMPILER_TIMEOUT_S, check=False
         )
         if done.returncode != 0:
-            reason = done.stderr.strip().partition("\n")[0].removeprefix(f"{_FILE}:")
+            # Where and what, among warnings: `.../schema.proto:2:7: Expected "{".`
+            complaints = (line.partition(f"{_FILE}:")[2] for line in done.stderr.splitlines())
+            reason = next(filter(None, complaints), done.stderr.strip())
             raise InvalidArgument(f"schema.definition is no Protocol Buffers schema: {shown(reason)}")
         return target.read_bytes()
 
@@ -104,11 +107,12 @@ def _run_protoc(definition: str) -> bytes:
 def _message_class(descriptors: bytes) -> Any:
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-    [file] = descriptor_pb2.FileDescriptorSet.FromString(descriptors).file
+    *imported, file = descriptor_pb2.FileDescriptorSet.FromString(descriptors).file
     if len(file.message_type) != 1:
         raise InvalidArgument(f"schema.definition has {len(file.message_type)} messages at its top level; expected one")
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    for each in (*imported, file):
+        pool.Add(each)
     name = f"{file.package}.{file.message_type[0].name}".removeprefix(".")
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
 
