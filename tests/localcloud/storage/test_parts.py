@@ -54,21 +54,6 @@ def test_the_transfer_manager_uploads_and_downloads_in_chunks(cloud: Cloud, buck
     assert [kind for kind, _ in cloud.events] == ["finalized"]
 
 
-def test_many_files_go_up_and_come_down(bucket: gcs.Bucket, tmp_path: Path) -> None:
-    (tmp_path / "up").mkdir()
-    names = [f"{number}.txt" for number in range(5)]
-    for name in names:
-        (tmp_path / "up" / name).write_text(name)
-    options = {"worker_type": transfer_manager.THREAD, "max_workers": 2}
-    up = transfer_manager.upload_many_from_filenames(bucket, names, source_directory=str(tmp_path / "up"), **options)
-    down = transfer_manager.download_many_to_path(
-        bucket, names, destination_directory=str(tmp_path / "down"), **options
-    )
-
-    assert (up, down) == ([None] * 5, [None] * 5)
-    assert [(tmp_path / "down" / name).read_text() for name in names] == names
-
-
 def test_a_part_sent_again_counts(cloud: Cloud, bucket: gcs.Bucket) -> None:
     upload = begin(cloud)
     put(upload, 1, b"1" * 100_000)
