@@ -97,8 +97,12 @@ function draw(data, error) {
     ? [h("h1", null, view.title), h("p", { class: "empty" }, `This cannot be shown: ${error.message}`)]
     : view.render(data, route, page, state.totals);
   const fresh = h("main", null, content);
-  if (main.dataset.place === route.place) morphChildren(main, fresh);
-  else main.replaceChildren(...fresh.childNodes);
+  if (main.dataset.place === route.place) {
+    morphChildren(main, fresh);
+  } else {
+    main.replaceChildren(...fresh.childNodes);
+    document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
   main.dataset.place = route.place;
   document.title = `${main.querySelector("h1")?.textContent ?? view.title} · local cloud`;
 }

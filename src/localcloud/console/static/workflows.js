@@ -117,11 +117,11 @@ function executionPage(execution, workflow, page) {
       [isActive ? "Runs" : "Last step", execution.current ? h("code", null, execution.current.join(" · ")) : ""],
       ...Object.entries(execution.labels),
     ]),
-    section("Steps", stepTable(execution), more > 0 && h("p", { class: "muted" }, `and ${count(more)} before these`)),
     execution.error_context &&
       section("Error", h("pre", null, execution.error_context), h("pre", null, pretty(execution.error))),
-    section("Argument", text(execution.argument, "It was started without an argument.")),
-    section("Result", text(execution.result, isActive ? "It is still running." : "It has none.")),
+    folded("Argument", execution.argument, "none"),
+    folded("Result", execution.result, isActive ? "none yet" : "none"),
+    section("Steps", stepTable(execution), more > 0 && h("p", { class: "muted" }, `and ${count(more)} before these`)),
   ];
 }
 
@@ -173,6 +173,14 @@ const STEP_STATES = {
 
 const percent = (part, whole) => `${Math.max(0, Math.min(100, (100 * part) / whole)).toFixed(2)}%`;
 
-function text(json, empty) {
-  return json ? h("pre", null, pretty(json)) : h("p", { class: "empty" }, empty);
+/** A JSON text that opens; its start stands beside its title. */
+function folded(title, json, empty) {
+  if (!json) return h("p", null, `${title}: `, h("span", { class: "muted" }, empty));
+  const start = json.length > 100 ? `${json.slice(0, 100)} …` : json;
+  return h(
+    "details",
+    { key: title },
+    h("summary", null, `${title}: `, h("code", null, start)),
+    h("pre", null, pretty(json)),
+  );
 }
