@@ -1,17 +1,20 @@
 """Which address of the console answers what? The page at `/`, its files and its data under `/_localcloud/console/`.
 
-GET  overview · buckets · topics · services · workflows · active · triggers · schedules
+GET  overview · buckets · topics · services · jobs · workflows · triggers · schedules
+GET  active · active-jobs                  executions of workflows and of jobs that run
 GET  folder?bucket=&prefix=&page=          one page of a folder
 GET  object?bucket=&name=&generation=      one object with its versions
 GET  preview · download ?bucket=&name=&generation=
 GET  messages?subscription=&limit=         what waits in a subscription; looking changes nothing
 GET  logs?service=&instance=&limit=        the end of a log
+GET  job-executions?job=&limit= · job-execution?job=&name= · job-logs?job=&limit=
 GET  executions?workflow=&limit=           the latest ones
 GET  execution?workflow=&id=
 GET  steps?workflow=&id=&limit=            the latest steps of an execution
 GET  events?after=                         server-sent events
 POST publish {topic, data, attributes, ordering_key} · republish {subscription, id}
-POST cancel?workflow=&id=                  end an execution
+POST cancel?workflow=&id= · cancel-job?job=&name=
+POST run-job?job=                          start an execution
 DELETE object?bucket=&name=&generation=
 
 Clock and faults are those of `localcloud.admin`.
@@ -28,7 +31,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from localcloud.console import executions, instances, messages, objects
+from localcloud.console import executions, instances, jobs, messages, objects
 from localcloud.console import overview as overviews
 from localcloud.console.stream import Stream
 from localcloud.endpoints import HEADERS, body, parameter, reply, route, whole_number
@@ -64,6 +67,7 @@ def routes(cloud: LocalCloud) -> list[BaseRoute]:
         *_lists(cloud),
         *_storage(cloud),
         *_pubsub(cloud),
+        *_jobs(cloud),
         *_workflows(cloud),
     ]
 
@@ -134,6 +138,37 @@ def _pubsub(cloud: LocalCloud) -> list[BaseRoute]:
         route(f"{PREFIX}/messages", peek, "GET"),
         route(f"{PREFIX}/publish", publish, "POST"),
         route(f"{PREFIX}/republish", republish, "POST"),
+    ]
+
+
+def _jobs(cloud: LocalCloud) -> list[BaseRoute]:
+    run = cloud.run
+
+    async def latest(request: Request) -> Response:
+        limit = whole_number(request, "limit", 50, MAX_EXECUTIONS)
+        return reply(jobs.executions(run, parameter(request, "job"), limit))
+
+    async def one(request: Request) -> Response:
+        return reply(jobs.execution(run, parameter(request, "job"), parameter(request, "name")))
+
+    async def logs(request: Request) -> Response:
+        return reply(jobs.log(run, parameter(request, "job"), whole_number(request, "limit", 200, MAX_LINES)))
+
+    async def start(request: Request) -> Response:
+        return reply({"name": run.jobs.run(parameter(request, "job")).name})
+
+    async def cancel(request: Request) -> Response:
+        run.jobs.cancel(parameter(request, "job"), parameter(request, "name"))
+        return reply({})
+
+    return [
+        _list("jobs", lambda: jobs.jobs(run)),
+        _list("active-jobs", lambda: jobs.active(run)),
+        route(f"{PREFIX}/job-executions", latest, "GET"),
+        route(f"{PREFIX}/job-execution", one, "GET"),
+        route(f"{PREFIX}/job-logs", logs, "GET"),
+        route(f"{PREFIX}/run-job", start, "POST"),
+        route(f"{PREFIX}/cancel-job", cancel, "POST"),
     ]
 
 

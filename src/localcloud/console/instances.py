@@ -67,7 +67,7 @@ def services(run: Run) -> list[ServiceView]:
 def log(run: Run, service: str, instance: str, limit: int) -> list[LogLine]:
     """The last lines of a service, or of one instance of it, oldest first. Raises NoSuchService."""
     run.service(service)  # a name that is no service is not a file either
-    return [_line(entry) for entry in tail(run.logs_directory, service, instance, limit)]
+    return [log_line(entry) for entry in tail(run.logs_directory, service, instance, limit)]
 
 
 def _service(run: Run, service: Service) -> ServiceView:
@@ -104,7 +104,8 @@ def _instance(instance: Instance) -> InstanceView:
     )
 
 
-def _line(entry: dict[str, Any]) -> LogLine:
+def log_line(entry: dict[str, Any]) -> LogLine:
+    """An entry of a log file as it is shown."""
     said = entry.get("entry")
     said = said if isinstance(said, dict) else {"message": entry.get("line", "")}
     message = said.get("message", "")

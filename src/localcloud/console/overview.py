@@ -38,6 +38,8 @@ class Overview(msgspec.Struct):
     ready: int
     in_flight: int
     waiting: int
+    jobs: int
+    active_jobs: int  # executions that run
     workflows: int
     active_executions: int
     triggers: int
@@ -73,6 +75,8 @@ def overview(cloud: LocalCloud) -> Overview:
         ready=phases.count(Phase.READY),
         in_flight=sum(instance.active for service in services for instance in service.instances),
         waiting=sum(service.waiting for service in services),
+        jobs=sum(1 for _ in cloud.run.jobs.jobs()),
+        active_jobs=len(cloud.run.jobs.active()),
         workflows=len(cloud.workflows.workflows()),
         active_executions=len(cloud.workflows.active()),
         triggers=len(cloud.eventarc.triggers()),

@@ -58,6 +58,10 @@ class Jobs:
         self._stopped = True
         await asyncio.gather(*(runner.stop() for runner in self._running.values()))
 
+    def active(self) -> list[Execution]:
+        """The executions that run, in the order they were started here."""
+        return [runner.execution for runner in self._running.values()]
+
     def is_idle(self) -> bool:
         """No execution is running."""
         return not self._running

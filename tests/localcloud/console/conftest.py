@@ -14,6 +14,7 @@ from google.cloud import pubsub_v1, storage
 from localcloud.cloud import CloudConfig, Deployment, LocalCloud, running
 from localcloud.eventarc.state import Trigger
 from localcloud.pubsub.resources import SubscriptionSpec
+from localcloud.run.jobs import JobSpec
 from localcloud.run.state import ServiceSpec
 from localcloud.scheduler.state import Schedule
 from localcloud.workflows.state import WorkflowSpec
@@ -32,6 +33,12 @@ RECEIVER = textwrap.dedent("""
         def log_message(self, *args): pass
     HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
 """)
+# The second task fails.
+TASK = """
+import os
+print("task", os.environ["CLOUD_RUN_TASK_INDEX"], flush=True)
+raise SystemExit(3 * int(os.environ["CLOUD_RUN_TASK_INDEX"]))
+"""
 WORKFLOW = """
 main:
   params: [name]
@@ -83,6 +90,7 @@ def cloud() -> Iterator[LocalCloud]:
                 Trigger("on-upload", "google.cloud.storage.object.v1.finalized", {"bucket": "empty"}, "receiver"),
             ),
             services=(ServiceSpec("receiver", command, cwd=Path.cwd(), public=True),),
+            jobs=(JobSpec("crunch", (sys.executable, "-S", "-c", TASK), cwd=Path.cwd(), task_count=2, max_retries=1),),
             workflows=(WorkflowSpec("hello", WORKFLOW), WorkflowSpec("waiting", WAIT)),
             schedules=(Schedule("tick", 3600, "orders", data=b"tick"),),
         )

@@ -200,6 +200,21 @@ def test_an_execution_that_runs_is_in_flight_until_it_is_cancelled(http: Http, c
     assert http.get("active") == []
 
 
+def test_a_job_is_run_and_shown_task_by_task(http: Http):
+    name = http.ask("POST", f"{DATA}/run-job?job=crunch").json()["name"]
+    until(lambda: http.get(f"job-execution?job=crunch&name={name}")["completed"])
+
+    shown = http.get(f"job-execution?job=crunch&name={name}")
+    tasks = [(task["state"], task["attempts"], task["exit_code"]) for task in shown["shown"]]
+    assert tasks == [("succeeded", 1, 0), ("failed", 2, 3)]
+    assert (shown["tasks"], shown["retried"]) == ({"succeeded": 1, "failed": 1}, 1)
+    assert http.get("job-executions?job=crunch")[0]["name"] == name
+    assert [(job["name"], job["latest"]) for job in http.get("jobs")] == [("crunch", name)]
+    assert "task 0" in [line["text"] for line in http.get("job-logs?job=crunch")]
+    assert http.get("active-jobs") == []
+    assert http.ask("POST", f"{DATA}/cancel-job?job=crunch&name={name}").status == 400
+
+
 def test_a_trigger_shows_what_it_has_not_delivered(http: Http):
     (trigger,) = http.get("triggers")
 
@@ -220,6 +235,7 @@ def test_a_trigger_shows_what_it_has_not_delivered(http: Http):
         ("messages?subscription=orders-pull&limit=0", 400, "limit is '0'; expected a number from 1 to 200"),
         ("logs?service=..%2F..%2Fetc", 404, "does not exist"),
         ("execution?workflow=hello&id=nothing", 404, "not found"),
+        ("job-logs?job=..%2Fcrunch", 404, "does not exist"),
         ("executions?workflow=no%2Fthing", 400, "is not a workflow"),
         ("static/..%2Fapi.py", 404, ""),
         ("static/nothing.js", 404, "has no file"),

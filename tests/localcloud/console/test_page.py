@@ -153,6 +153,8 @@ def test_the_clock_is_advanced_by_a_button(page: Browser, cloud: LocalCloud):
         ("#/pubsub/subscription/orders-pull", "orders-pull"),
         ("#/services", "Services"),
         ("#/services/receiver", "receiver"),
+        ("#/jobs", "Jobs"),
+        ("#/jobs/crunch", "crunch"),
         ("#/workflows", "Workflows"),
         ("#/workflows/hello", "hello"),
         ("#/triggers", "Triggers"),

@@ -13,6 +13,8 @@ from tests.localcloud.console.console_http import DATA, Http
 CHANGES = [
     ("POST", f"{DATA}/publish", {"topic": "orders", "data": "forged"}),
     ("POST", f"{DATA}/republish", {"subscription": "dead-pull", "id": "1"}),
+    ("POST", f"{DATA}/run-job?job=crunch", {}),
+    ("POST", f"{DATA}/cancel-job?job=crunch&name=x", {}),
     ("POST", f"{DATA}/cancel?workflow=hello&id=x", {}),
     ("DELETE", f"{DATA}/object?bucket=uploads&name=x", None),
     ("POST", "/_localcloud/clock", {"advance_s": 1}),

@@ -100,6 +100,8 @@ function subject({ service, resource, action, ref }) {
       ? resource
       : link(`#/storage/${path.map(encodeURIComponent).join("/")}`, resource);
   }
+  if (service === "run" && /^(execution|task) /.test(action))
+    return link(`#/jobs/${encodeURIComponent(resource)}`, resource);
   if (service === "run") return link(`#/services/${encodeURIComponent(resource)}`, resource);
   if (service === "workflows") return link(`#/workflows/${encodeURIComponent(resource)}/${ref}`, resource);
   if (service === "pubsub" && !action.endsWith("deleted")) {

@@ -2,6 +2,7 @@
 
 import { count, facts, h, link, moment, section, table, tag } from "./dom.js";
 import { eventTable, latest } from "./events.js";
+import { jobExecutionLink, taskTags } from "./jobs.js";
 import { subscriptionLink } from "./pubsub.js";
 import { get } from "./server.js";
 import { serviceLink } from "./services.js";
@@ -11,13 +12,12 @@ export const overview = {
   title: "Overview",
 
   async load() {
-    const [{ subscriptions }, services, executions] = await Promise.all(
-      ["topics", "services", "active"].map((name) => get(name)),
-    );
-    return { subscriptions, services, executions };
+    const names = ["topics", "services", "active", "active-jobs"];
+    const [{ subscriptions }, services, executions, jobs] = await Promise.all(names.map((name) => get(name)));
+    return { subscriptions, services, executions, jobs };
   },
 
-  render({ subscriptions, services, executions }, route, page, totals) {
+  render(data, route, page, totals) {
     return [
       h("h1", null, "Overview"),
       h(
@@ -37,7 +37,12 @@ export const overview = {
           `${totals.starting} starting · ${count(totals.services)} services`,
         ),
         tile("services", totals.in_flight, "requests in flight", `${count(totals.waiting)} waiting`),
-        tile("workflows", totals.active_executions, "executions active", `${count(totals.workflows)} workflows`),
+        tile(
+          "workflows",
+          totals.active_executions + totals.active_jobs,
+          "executions active",
+          `${count(totals.workflows)} workflows · ${count(totals.jobs)} jobs`,
+        ),
         tile(
           "faults",
           totals.faults,
@@ -45,7 +50,7 @@ export const overview = {
           `${count(totals.triggers)} triggers · ${count(totals.schedules)} schedules`,
         ),
       ),
-      section("In flight", inFlight(subscriptions, services, executions)),
+      section("In flight", inFlight(data)),
       section(
         "Just happened",
         eventTable(latest(15), "Nothing yet. Point Google's client libraries at the addresses below."),
@@ -71,7 +76,7 @@ function tile(view, number, label, more) {
   );
 }
 
-function inFlight(subscriptions, services, executions) {
+function inFlight({ subscriptions, services, executions, jobs }) {
   const messages = subscriptions
     .filter((each) => (each.is_push && each.backlog) || each.leased)
     .map((each) => ({
@@ -105,6 +110,10 @@ function inFlight(subscriptions, services, executions) {
       [each.current && [h("code", null, each.current[1]), ", "], "started ", moment(each.started)],
     ],
   }));
+  const tasks = jobs.map((each) => ({
+    key: `job ${each.name}`,
+    cells: [jobExecutionLink(each), "job", taskTags(each.tasks)],
+  }));
   const columns = [["What", "wide"], ["Kind"], ["How much", "wide"]];
-  return table("In flight", columns, [...running, ...messages, ...requests], "Nothing is on its way.");
+  return table("In flight", columns, [...running, ...tasks, ...messages, ...requests], "Nothing is on its way.");
 }

@@ -156,7 +156,7 @@ function coldStartTable(starts) {
   return table("Cold starts", columns, rows, "None yet.");
 }
 
-function logLines(lines) {
+export function logLines(lines) {
   if (lines.length === 0) return h("p", { class: "empty" }, "Nothing was printed yet.");
   const items = [...lines]
     .reverse()
