@@ -12,13 +12,15 @@ from functools import cached_property
 from localcloud.workflows import checker, reader, source, steps, tree
 from localcloud.workflows.engine import invoke
 from localcloud.workflows.evaluator import Code, Evaluator
+from localcloud.workflows.functions import FUNCTIONS
 from localcloud.workflows.names import StaticScope, find_function
 from localcloud.workflows.observe import StepType
 from localcloud.workflows.program import Block, Exit, Jump, Next, Program, Routine, Step
-from localcloud.workflows.syntax import Embedded, Literal
+from localcloud.workflows.syntax import Call, Embedded, Expression, Literal
 from localcloud.workflows.thread import Frame
 from localcloud.workflows.values import Value
 
+_EXTENDING = ("list.concat", "list.prepend")
 _EXITS = {each.value: each for each in Exit}
 
 
@@ -132,7 +134,14 @@ class _RoutineCompiler:
             place.scope.depth(assignment.variable) or 0,
             [self.code(key, place) for key in path],
             self.code(assignment.value, place),
+            self.extension(assignment.value.body, place),
         )
+
+    def extension(self, value: Expression, place: _Place) -> steps.Extension | None:
+        if not isinstance(value, Call) or value.function not in _EXTENDING or self.evaluator.waits(value):
+            return None
+        items, element = (self.evaluator.now(arg, place.scope) for arg in value.args)
+        return steps.Extension(FUNCTIONS[value.function].call, items, element)
 
     def call(self, step: Step, node: tree.Call, place: _Place) -> None:
         args = {name: self.code(value, place) for name, value in node.args.items()}

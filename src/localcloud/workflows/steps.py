@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, cast
 
@@ -43,16 +44,28 @@ def owner(frame: Frame, depth: int) -> Frame:
 # Assign
 
 
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A value that is a list with one more element; its size follows from those of the two."""
+
+    make: Callable[[Value, Value], Value]
+    items: Callable[[Frame], Value]
+    element: Callable[[Frame], Value]
+
+
 class Store:
     """`variable[path...] = value`, compiled. `depth` says whose variable it is."""
 
-    __slots__ = ("_depth", "_name", "path", "value")
+    __slots__ = ("_depth", "_extension", "_name", "path", "value")
 
-    def __init__(self, name: str, depth: int, path: Sequence[Code], value: Code) -> None:
+    def __init__(
+        self, name: str, depth: int, path: Sequence[Code], value: Code, extension: Extension | None = None
+    ) -> None:
         self._name = name
         self._depth = depth
         self.path = path
         self.value = value
+        self._extension = extension
 
     @property
     def waits(self) -> bool:
@@ -63,11 +76,19 @@ class Store:
         """A function that stores, for what doesn't wait."""
         name, depth, compute = self._name, self._depth, self.value.now
         assert compute is not None  # noqa: S101  # the caller has asked `waits`
+        if self._extension is not None and not self.path:
+            return partial(self.extend, self._extension)
         if self.path:
             return lambda frame: self.put(frame, [key.now(frame) for key in self.path], compute(frame))  # type: ignore[misc]
         if not depth:
             return lambda frame: frame.write(name, compute(frame))
         return lambda frame: owner(frame, depth).write(name, compute(frame))
+
+    def extend(self, extension: Extension, frame: Frame) -> None:
+        """Store a longer list without measuring all of it."""
+        items, element = extension.items(frame), extension.element(frame)
+        longer, memory = extension.make(items, element), frame.thread.run.memory
+        owner(frame, self._depth).write(self._name, longer, memory.measure(items) + memory.measure(element))
 
     async def later(self, frame: Frame) -> None:
         """Store what may wait."""
