@@ -31,11 +31,11 @@ def check(workflow: tree.Workflow) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a step stands: its scope, the steps `next` can reach, and whether it is in a loop."""
+    """Where a step stands: its scope, the steps `next` can reach, and what it can say of a loop around it."""
 
     scope: StaticScope
     targets: frozenset[str] = field(default_factory=frozenset)
-    in_loop: bool = False
+    loop_exits: frozenset[str] = field(default_factory=frozenset)
     step: str = ""
 
 
@@ -102,7 +102,7 @@ class RoutineChecker:
             return
         if name not in _EXITS:
             raise self.failure(place, f"next step '{name}' is not defined", label.position)
-        if name != "end" and not place.in_loop:
+        if name != "end" and name not in place.loop_exits:
             raise self.failure(place, f"'{name}' is only allowed in a for loop", label.position)
         if name == "end" and place.scope.is_in_branch() and not choices.may_end_in_branch():
             raise self.failure(place, "'end' is not allowed in a parallel branch", label.position)
@@ -140,8 +140,11 @@ class RoutineChecker:
             self.value(loop.items, place, "in")
         if loop.bounds is not None:
             self.value(loop.bounds, place, "range")
-        targets = place.targets if shared is None else frozenset()
-        inner = Place(place.scope.of_loop(loop, shared), targets, shared is None, place.step)
+        scope = place.scope.of_loop(loop, shared)
+        if shared is None:
+            inner = Place(scope, place.targets, frozenset({"break", "continue"}), place.step)
+        else:
+            inner = Place(scope, frozenset(), choices.parallel_loop_exits(), place.step)
         self.block(loop.body, inner)
 
     def parallel(self, step: tree.Parallel, place: Place) -> None:

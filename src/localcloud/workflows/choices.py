@@ -118,6 +118,11 @@ def may_end_in_branch() -> bool:
     return False
 
 
+def parallel_loop_exits() -> frozenset[str]:
+    """`next` in the iterations of a parallel loop: `continue` ends one; `break` would end what runs beside it."""
+    return frozenset({"continue"})
+
+
 def raisable(value: Any) -> bool:
     """`raise` of anything but a string or a map: TypeError. The documentation names those two."""
     return type(value) in (str, dict)

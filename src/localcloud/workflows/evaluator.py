@@ -100,11 +100,14 @@ class Evaluator:
                 if isinstance(node.right, Literal):
                     return _binary_with(operators.BINARY[node.operator], left, node.right.value)
                 return _binary(operators.BINARY[node.operator], left, right)
+            case ListOf() | MapOf() if _is_constant(node):
+                return _literal(_constant(node))  # values are never changed in place, so that it is made once
             case ListOf():
-                return _list([self.now(item, scope) for item in node.items], _is_constant(node))
+                items = [self.now(item, scope) for item in node.items]
+                return lambda frame: [item(frame) for item in items]
             case MapOf():
                 pairs = [(self.now(key, scope), self.now(value, scope)) for key, value in node.entries]
-                return _map(pairs, _is_constant(node))
+                return lambda frame: {values.map_key(key(frame)): value(frame) for key, value in pairs}
             case Call():
                 return self._function(node, scope)
 
@@ -190,8 +193,35 @@ def _over(node: Expression, parts: list[Expression]) -> Expression:
 
 
 def _is_constant(node: Expression) -> bool:
-    body = node.body if isinstance(node, Embedded) else node
-    return isinstance(body, Literal) or (isinstance(body, (ListOf, MapOf)) and all(map(_is_constant, children(body))))
+    match node:
+        case Literal():
+            return True
+        case Embedded():
+            return _is_constant(node.body)
+        case ListOf():
+            return all(map(_is_constant, node.items))
+        case MapOf():  # a key that is no literal may be none at all, which is an error of the execution
+            return all(_is_literal(key) and _is_constant(value) for key, value in node.entries)
+        case _:
+            return False
+
+
+def _is_literal(node: Expression) -> bool:
+    return isinstance(node.body if isinstance(node, Embedded) else node, Literal)
+
+
+def _constant(node: Expression) -> Value:
+    match node:
+        case Embedded():
+            return _constant(node.body)
+        case ListOf():
+            return [_constant(item) for item in node.items]
+        case MapOf():
+            return {values.map_key(_constant(key)): _constant(value) for key, value in node.entries}
+        case Literal():
+            return node.value
+        case _:
+            raise AssertionError(node)
 
 
 def _literal(value: Value) -> Now:
@@ -265,16 +295,3 @@ def _logical_later(operator: str, left: Later, right: Later) -> Later:
         return first if first is decisive else second
 
     return value
-
-
-def _list(items: list[Now], is_constant: bool) -> Now:
-    # Values are never changed in place, so that a constant one is made once.
-    return _folded(lambda frame: [item(frame) for item in items], is_constant)
-
-
-def _map(pairs: list[tuple[Now, Now]], is_constant: bool) -> Now:
-    return _folded(lambda frame: {values.map_key(key(frame)): value(frame) for key, value in pairs}, is_constant)
-
-
-def _folded(make: Now, is_constant: bool) -> Now:
-    return _literal(make(None)) if is_constant else make  # type: ignore[arg-type]  # constants look at no frame

@@ -96,10 +96,13 @@ def predicate(reference: FunctionRef, function: Callable[[Value], bool]) -> None
     FUNCTIONS[reference.name] = Function(reference.name, "pure", function, ("exception",), frozenset({"exception"}))
 
 
+_ARTICLES = {"integer": "an integer", "bytes": "bytes", "null": "null"}
+
+
 def expect(value: Value, kind: type | tuple[type, ...], what: str) -> Any:
     """The value, if it has one of the types (a boolean is no integer); TypeError otherwise."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if type(value) not in kinds:
-        wanted = " or ".join(values.type_name(each()) for each in kinds)
-        raise type_error(f"{what} must be a {wanted}, not {values.type_name(value)}")
+        wanted = " or ".join(_ARTICLES.get(name := values.type_name(each()), f"a {name}") for each in kinds)
+        raise type_error(f"{what} must be {wanted}, not {_ARTICLES.get(name := values.type_name(value), f'a {name}')}")
     return value

@@ -17,7 +17,7 @@ from localcloud.workflows import values
 from localcloud.workflows.errors import DeploymentError, Position
 
 MAX_SOURCE_BYTES = 128 * 1024
-_MAX_NODES = 100_000  # aliases may repeat a node; bounds what they expand to
+_MAX_NODES = 30_000  # bounds what aliases expand to, and the time a deployment takes
 _MAX_DEPTH = 100
 
 _INT = re.compile(r"[-+]?\d+|0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)

@@ -22,7 +22,7 @@ from localcloud.workflows.engine import (
     run_loop,
     watch,
 )
-from localcloud.workflows.errors import WorkflowError, type_error, value_error
+from localcloud.workflows.errors import WorkflowError, runtime_error, type_error, value_error
 from localcloud.workflows.evaluator import Code
 from localcloud.workflows.functions import Function
 from localcloud.workflows.observe import StepType
@@ -322,10 +322,10 @@ def _between(bounds: Value) -> Sequence[Value]:
     if type(bounds) is not list or len(bounds) != 2 or not all(map(values.is_number, bounds)):
         raise type_error("range must be a list of two numbers")
     begin, end = bounds
+    if type(begin) is int:
+        return range(begin, math.floor(end) + 1)  # as long as it may be: a loop can end before
     if end - begin >= MAX_STEPS:
         raise value_error(f"range has more than {MAX_STEPS} elements")
-    if type(begin) is int:
-        return range(begin, math.floor(end) + 1)
     return [begin + offset for offset in range(math.floor(end - begin) + 1)]
 
 
@@ -374,6 +374,8 @@ def parallel_loop(step: Step, loop: Loop, limit: Code | None) -> Later:
         check_nesting(frame.thread)
         most = await _limit(limit, frame)
         items = await loop.items(frame)
+        if len(items) > MAX_STEPS:
+            raise runtime_error("ResourceLimitError", f"{len(items)} iterations take more than {MAX_STEPS} steps")
         opened = [
             Branch(str(index), step, loop.body, partial(open_frame, frame, index, item))
             for index, item in enumerate(items)

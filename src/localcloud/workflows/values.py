@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -23,6 +24,11 @@ Value: TypeAlias = Any
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 MAX_STRING_BYTES = 256 * 1024
 SCALAR_BYTES = 8  # an integer, double or boolean; also the overhead of a string, list or map
+
+
+# Not all that Python reads as a number: no spaces, no underscores, and no more digits than fit.
+_INTEGER = re.compile(r"[-+]?[0-9]{1,40}")
+_DOUBLE = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,6})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +203,9 @@ def to_int(value: Value) -> int:
     if is_number(value):
         return int(checked(int(value)))
     if type(value) is str:
-        try:
-            return int(checked(int(_ascii_number(value))))
-        except ValueError as error:
-            raise value_error(f"invalid literal for int(): {value!r}") from error
+        if not _INTEGER.fullmatch(value):
+            raise value_error(f"invalid literal for int(): {shown(value)}")
+        return int(checked(int(value)))
     raise type_error(f"unsupported operand type for int(): '{python_name(value)}'")
 
 
@@ -209,17 +214,10 @@ def to_double(value: Value) -> float:
     if is_number(value):
         return float(value)
     if type(value) is str:
-        try:
-            return float(checked(float(_ascii_number(value))))
-        except ValueError as error:
-            raise value_error(f"invalid literal for double(): {value!r}") from error
+        if not _DOUBLE.fullmatch(value):
+            raise value_error(f"invalid literal for double(): {shown(value)}")
+        return float(checked(float(value)))
     raise type_error(f"unsupported operand type for double(): '{python_name(value)}'")
-
-
-def _ascii_number(text: str) -> str:
-    if not text.isascii() or "_" in text:  # Python's own notation, no one else's
-        raise ValueError(text)
-    return text
 
 
 def to_json(value: Value, *, indent: str | None = None) -> str:
