@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from google.cloud import workflows_v1
-from google.cloud.workflows import executions_v1
+from google.cloud.workflows.executions_v1 import types as executions_v1
+from google.cloud.workflows_v1 import types as workflows_v1
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2, json_format
 from google.protobuf.timestamp_pb2 import Timestamp

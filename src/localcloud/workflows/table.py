@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.cloud import workflows_v1
-from google.cloud.workflows import executions_v1
+from google.cloud.workflows.executions_v1 import types as executions_v1
+from google.cloud.workflows_v1 import types as workflows_v1
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 

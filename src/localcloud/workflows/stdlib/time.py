@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from datetime import UTC, datetime, timedelta
 
 from localcloud.workflows import choices
@@ -18,6 +17,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 @pure("time.format")
 def _format(seconds: Value, timezone: Value = "UTC") -> Value:
     moment = expect(seconds, (int, float), "seconds")
+    import zoneinfo  # which looks through the system when it is imported
+
     try:
         zone = zoneinfo.ZoneInfo(expect(timezone, str, "timezone"))
         local = (_EPOCH + timedelta(microseconds=round(moment * 1_000_000))).astimezone(zone)
