@@ -13,11 +13,11 @@ Of the XML API, on paths `/<bucket>/<object>`: get, head, put and delete an obje
 forms with policy documents; signed URLs (V4: RSA by the key of a service account of the local cloud, HMAC), checked for
 signature, method, host, headers and expiry by the virtual clock. A request without a signature is let through.
 
-Kept and shown without effect: ACLs and IAM policies (everybody may do everything), labels, CORS, encryption, website,
-logging, autoclass and requester-pays settings. Absent: V2 signatures, the rest of the XML API (listing buckets, copying
-by header), folders of hierarchical namespaces, Anywhere Cache, bucket relocation, soft-deleted buckets, contexts,
-listing filters, customer-supplied encryption keys, gRPC. Bucket names that begin another service's paths (`run`, `v1`,
-`token`) have no XML paths.
+Kept and shown without effect: ACLs and IAM policies (everybody may do everything), labels, CORS, website, logging,
+autoclass, requester-pays and KMS settings. Customer-supplied encryption keys are asked for, but nothing is encrypted.
+Absent: V2 signatures, the rest of the XML API (listing buckets, copying by header), folders of hierarchical namespaces,
+Anywhere Cache, bucket relocation, soft-deleted buckets, object contexts, listing filters, gRPC. Bucket names that begin
+another service's paths (`run`, `v1`, `token`) have no XML paths.
 
 State survives `kill -9`: metadata and payloads up to 64 KiB are rows, larger payloads files that a row names, written
 before the row and removed after it.

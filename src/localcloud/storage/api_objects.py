@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from localcloud.storage import access, downloads, listing, preconditions, resources, rewriting
+import msgspec
+
+from localcloud.storage import access, downloads, encryption, listing, preconditions, resources, rewriting
 from localcloud.storage.errors import (
     StorageError,
     condition_not_met,
@@ -27,6 +29,9 @@ Answer = dict[str, Any]
 def shown(storage: Storage, call: Call, item: StoredObject) -> Answer:
     """The object as JSON, with its ACL where the caller wants all."""
     result = storage.resource(item)
+    if item.key_sha256 and encryption.key_of(call) != item.key_sha256:
+        for name in ("crc32c", "md5Hash"):  # only for those who may read the content
+            result.pop(name, None)
     bucket = storage.catalog.get(item.bucket)
     if call.query.get("projection") == "full" and not bucket.has_uniform_access:
         base = storage.context.http_url
@@ -36,17 +41,23 @@ def shown(storage: Storage, call: Call, item: StoredObject) -> Answer:
     return result
 
 
-def target_of(call: Call, bucket: str, name: str, resource: Mapping[str, Any]) -> Target:
-    """Where an object goes, by the request's parameters and the `resource` in its body. Raises StorageError 400."""
+def target_of(storage: Storage, call: Call, bucket: str, name: str, resource: Mapping[str, Any]) -> Target:
+    """Where an object goes, by the request's parameters and the `resource` in its body.
+
+    Raises StorageError 400, 404.
+    """
     acl_parameter = "predefinedAcl" if call.service == "upload" else "destinationPredefinedAcl"
-    return Target(
+    target = Target(
         bucket=bucket,
         name=name,
+        key_sha256=encryption.key_of(call),
         fields=resources.object_fields(resource),
         storage_class=resources.storage_class_of(resource),
         conditions=preconditions.from_query(call.query),
         acl=access.wanted(resource, "acl", call.query, acl_parameter),
     )
+    kms_key = encryption.kms_key_of(target, storage.catalog.get(bucket), call.query)
+    return msgspec.structs.replace(target, kms_key=kms_key) if kms_key else target
 
 
 # Reading
@@ -59,12 +70,16 @@ def _get(storage: Storage, call: Call, bucket: str, name: str) -> Answer | Reply
     if soft_deleted and "generation" not in call.query:
         raise required("generation")
     conditions = preconditions.from_query(call.query)
-    return shown(storage, call, read(storage, call, bucket, name, conditions, soft_deleted=soft_deleted))
+    item = read(storage, call, bucket, name, conditions, soft_deleted=soft_deleted)
+    if key := encryption.key_of(call):  # without one its hashes are left out
+        encryption.check(item, key)
+    return shown(storage, call, item)
 
 
 def _download(storage: Storage, call: Call, bucket: str, name: str) -> Reply:
     try:
         item = read(storage, call, bucket, name, preconditions.from_query(call.query))
+        encryption.check(item, encryption.key_of(call))
         return downloads.media(storage, item, call.header(b"range"), call.header(b"accept-encoding"))
     except StorageError as error:
         if error.status != 404:
@@ -131,17 +146,19 @@ def _change(storage: Storage, call: Call, bucket: str, name: str) -> Answer:
 
 def _source(storage: Storage, call: Call, bucket: str, name: str) -> StoredObject:
     conditions = preconditions.from_query(call.query, "Source")
-    return storage.object(bucket, name, number(call.query, "sourceGeneration"), conditions)
+    item = storage.object(bucket, name, number(call.query, "sourceGeneration"), conditions)
+    encryption.check(item, encryption.key_of(call, b"copy-source-"))
+    return item
 
 
 def _copy(storage: Storage, call: Call, source_bucket: str, source: str, bucket: str, name: str) -> Answer:
     origin = _source(storage, call, source_bucket, source)
-    return shown(storage, call, storage.copy(origin, target_of(call, bucket, name, call.resource)))
+    return shown(storage, call, storage.copy(origin, target_of(storage, call, bucket, name, call.resource)))
 
 
 def _rewrite(storage: Storage, call: Call, source_bucket: str, source: str, bucket: str, name: str) -> Answer:
     origin = _source(storage, call, source_bucket, source)
-    target = target_of(call, bucket, name, call.resource)
+    target = target_of(storage, call, bucket, name, call.resource)
     storage.check_insert(target)
     written, token = rewriting.progress(storage, origin, target, call.query)
     answer = {
@@ -156,10 +173,18 @@ def _rewrite(storage: Storage, call: Call, source_bucket: str, source: str, buck
 
 
 def _move(storage: Storage, call: Call, bucket: str, source: str, name: str) -> Answer:
-    origin = _source(storage, call, bucket, source)
+    conditions = preconditions.from_query(call.query, "Source")
+    origin = storage.object(bucket, source, number(call.query, "sourceGeneration"), conditions)
     if source == name:
         raise invalid("The source object and the destination object must have different names.")
-    target = Target(bucket, name, storage_class=origin.storage_class, conditions=preconditions.from_query(call.query))
+    target = Target(
+        bucket,
+        name,
+        storage_class=origin.storage_class,
+        conditions=preconditions.from_query(call.query),
+        key_sha256=origin.key_sha256,
+        kms_key=origin.kms_key,
+    )
     return shown(storage, call, storage.copy(origin, target, moves=True))
 
 
@@ -180,14 +205,14 @@ async def _compose(storage: Storage, call: Call, bucket: str, name: str) -> Answ
     if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
         raise required("sourceObjects")
     item = await storage.compose(
-        [_component(storage, bucket, source) for source in sources],
-        target_of(call, bucket, name, destination),
+        [_component(storage, call, bucket, source) for source in sources],
+        target_of(storage, call, bucket, name, destination),
         delete_sources=call.resource.get("deleteSourceObjects") is True,
     )
     return shown(storage, call, item)
 
 
-def _component(storage: Storage, bucket: str, source: Mapping[str, Any]) -> StoredObject:
+def _component(storage: Storage, call: Call, bucket: str, source: Mapping[str, Any]) -> StoredObject:
     name = source.get("name")
     if not isinstance(name, str):
         raise required("sourceObjects.name")
@@ -196,7 +221,9 @@ def _component(storage: Storage, bucket: str, source: Mapping[str, Any]) -> Stor
         raise invalid(f"Invalid value for objectPreconditions: {conditions!r:.40}, expected an object.")
     texts = {"generation": source.get("generation"), **conditions}
     query = {key: str(value) for key, value in texts.items() if value is not None}
-    return storage.object(bucket, name, number(query, "generation"), preconditions.from_query(query))
+    item = storage.object(bucket, name, number(query, "generation"), preconditions.from_query(query))
+    encryption.check(item, encryption.key_of(call))
+    return item
 
 
 def _names_etag(header: str, etag: str) -> bool:

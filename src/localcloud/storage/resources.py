@@ -66,6 +66,8 @@ class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
     hard_delete: int | None = None  # when that time ends
     acl: list[dict[str, Any]] | None = None  # entity and role of each entry; None: what a new object has
     policy: dict[str, Any] | None = None  # IAM
+    key_sha256: str = ""  # of the customer's key that it is encrypted with, base64
+    kms_key: str = ""  # name of the KMS key that it is said to be encrypted with
 
     @property
     def key(self) -> str:
@@ -113,6 +115,10 @@ class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
         if self.soft_deleted is not None:
             shown["softDeleteTime"] = timestamp(self.soft_deleted)
             shown["hardDeleteTime"] = timestamp(self.hard_delete or 0)
+        if self.key_sha256:
+            shown["customerEncryption"] = {"encryptionAlgorithm": "AES256", "keySha256": self.key_sha256}
+        if self.kms_key:
+            shown["kmsKeyName"] = f"{self.kms_key}/cryptoKeyVersions/1"
         shown.update(self.fields)
         return shown
 
@@ -127,6 +133,8 @@ class Target(msgspec.Struct, frozen=True, omit_defaults=True):
     conditions: Preconditions = NONE
     checksums: dict[str, str] = {}
     acl: list[dict[str, Any]] | None = None
+    key_sha256: str = ""
+    kms_key: str = ""
 
 
 def object_fields(resource: Mapping[str, Any]) -> dict[str, Any]:

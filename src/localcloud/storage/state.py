@@ -223,6 +223,8 @@ class Storage:
             components=components,
             file="" if payload.path is None else payload.path.name,
             acl=bucket.default_object_acl if target.acl is None else target.acl,
+            key_sha256=target.key_sha256,
+            kms_key=target.kms_key,
         )
 
     def _supersession(self, item: StoredObject, data: bytes | None) -> Change:
@@ -317,7 +319,14 @@ class Storage:
 
     def restore(self, item: StoredObject, conditions: Preconditions, *, with_acl: bool) -> StoredObject:
         """A new live version with the content and the metadata of a soft-deleted one. Raises StorageError 412, 403."""
-        target = Target(item.bucket, item.name, fields=item.copied_fields, storage_class=item.storage_class)
+        target = Target(
+            item.bucket,
+            item.name,
+            fields=item.copied_fields,
+            storage_class=item.storage_class,
+            key_sha256=item.key_sha256,
+            kms_key=item.kms_key,
+        )
         return self.copy(
             item, msgspec.structs.replace(target, conditions=conditions, acl=item.acl if with_acl else None)
         )

@@ -60,14 +60,16 @@ class Uploading:
         with self._storage.new_writer() as writer:
             async for chunk in call.chunks():
                 writer.write(chunk)
-            return await self._store(call, _target(call, bucket, {}, call.header(b"content-type")), writer)
+            return await self._store(
+                call, _target(self._storage, call, bucket, {}, call.header(b"content-type")), writer
+            )
 
     async def _multipart(self, call: Call, bucket: str) -> Reply:
         self._storage.catalog.get(bucket)
         with self._storage.new_writer() as writer:
             upload = RelatedUpload(writer)
             metadata = await upload.receive(call)
-            return await self._store(call, _target(call, bucket, metadata, upload.content_type), writer)
+            return await self._store(call, _target(self._storage, call, bucket, metadata, upload.content_type), writer)
 
     async def _store(self, call: Call, target: Target, writer: PayloadWriter) -> Reply:
         async with self._faulty(target):
@@ -76,7 +78,7 @@ class Uploading:
 
     async def _begin(self, call: Call, bucket: str) -> Reply:
         metadata = await call.json()
-        target = _target(call, bucket, metadata, call.header(b"x-upload-content-type"))
+        target = _target(self._storage, call, bucket, metadata, call.header(b"x-upload-content-type"))
         self._storage.check_insert(target)
         announced = call.header(b"x-upload-content-length")
         total = number({"X-Upload-Content-Length": announced}, "X-Upload-Content-Length") if announced else None
@@ -158,12 +160,12 @@ def _incomplete(writer: PayloadWriter) -> Reply:
     return Reply(308, headers)
 
 
-def _target(call: Call, bucket: str, metadata: Mapping[str, Any], content_type: str | None) -> Target:
+def _target(storage: Storage, call: Call, bucket: str, metadata: Mapping[str, Any], content_type: str | None) -> Target:
     """Where an upload goes. The query's name wins over the metadata's, the metadata's type over the header's."""
     name = call.query.get("name", metadata.get("name"))
     if not isinstance(name, str):
         raise required("name")
-    target = target_of(call, bucket, name, metadata)
+    target = target_of(storage, call, bucket, name, metadata)
     if content_type and not target.fields.get("contentType"):
         target.fields.update(resources.object_fields({"contentType": content_type}))
     if "contentEncoding" in call.query:

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Scope, Send
 
 from localcloud.faults import Around
-from localcloud.storage import downloads, forms, resources, signing
+from localcloud.storage import downloads, encryption, forms, resources, signing
 from localcloud.storage.api_objects import read
 from localcloud.storage.errors import StorageError, invalid
 from localcloud.storage.parts import MAX_PARTS
@@ -120,6 +120,7 @@ class XmlApi:
     async def _get(self, call: Call, bucket: str, name: str) -> Reply:
         async with self._faulty("storage.objects.get", bucket, name):
             item = read(self._storage, call, bucket, name, _conditions(call))
+            encryption.check(item, encryption.key_of(call))
             wanted, encoding = call.header(b"range"), call.header(b"accept-encoding")
             only_headers = call.method == "HEAD"
             reply = downloads.media(self._storage, item, wanted, encoding, only_headers=only_headers)
@@ -259,7 +260,8 @@ def _conditions(call: Call) -> Preconditions:
 
 def _target(call: Call, bucket: str, name: str) -> Target:
     headers = {key.decode("latin-1"): value.decode("utf-8", "replace") for key, value in call.headers.items()}
-    return _described(headers.get, headers, bucket, name, _conditions(call), sent_hashes(call))
+    target = _described(headers.get, headers, bucket, name, _conditions(call), sent_hashes(call))
+    return msgspec.structs.replace(target, key_sha256=encryption.key_of(call))
 
 
 def _form_target(form: forms.Form, bucket: str, name: str) -> Target:
