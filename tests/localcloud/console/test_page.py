@@ -9,6 +9,7 @@ import pytest
 from google.cloud import pubsub_v1, storage
 
 from localcloud.cloud import LocalCloud
+from localcloud.faults import Fault
 from tests.localcloud.console import browser
 from tests.localcloud.console.browser import Browser
 from tests.localcloud.console.console_http import Http
@@ -110,14 +111,16 @@ def test_what_a_person_types_stays_while_the_page_updates(page: Browser, publish
 def test_a_fault_is_ordered_and_withdrawn(page: Browser, cloud: LocalCloud):
     show(page, "#/faults", "Faults")
     page.evaluate("document.querySelector('input[name=call]').value = 'storage.*'")
+    page.evaluate("document.querySelector('input[name=times]').value = ''")
+    page.evaluate("document.querySelector('input[name=probability]').value = '0.001'")
     page.evaluate("document.querySelector('form button').click()")
     page.until(f"{MAIN}.includes('storage.*')")
-    ordered = [fault.call for fault in cloud.faults.standing()]
+    ordered = cloud.faults.standing()
 
     page.evaluate("[...document.querySelectorAll('td button')].find((b) => b.textContent === 'Withdraw').click()")
 
     page.until(f"!{MAIN}.includes('storage.*')")
-    assert ordered == ["storage.*"]
+    assert ordered == [Fault("storage.*", times=None, probability=0.001)]
     assert cloud.faults.standing() == []
 
 

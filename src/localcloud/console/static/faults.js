@@ -3,6 +3,7 @@
 import { button, duration, h, section, table, tag } from "./dom.js";
 import { admin } from "./server.js";
 
+// The most common ones; any call that `localcloud.faults` names works.
 const CALLS = [
   "storage.objects.insert",
   "storage.objects.get",
@@ -19,8 +20,10 @@ const ACTIONS = {
   fail: "answer with the status, without acting",
   fail_after: "act, then answer with the status",
   delay: "wait, then act",
+  drop: "close the connection without acting; lose one delivery",
+  disconnect: "act, then close the connection before the answer or in the middle of it",
   duplicate: "deliver a message twice",
-  drop: "lose one delivery",
+  reorder: "deliver a message after the next one",
   kill: "kill the instance that has the request",
 };
 
@@ -35,9 +38,10 @@ export const faults = {
         h("code", null, fault.call),
         h("code", null, fault.resource),
         tag(fault.action, "warn"),
-        fault.action.startsWith("fail") ? fault.status : fault.action === "delay" ? duration(fault.delay_s) : "",
+        details(fault),
         fault.skip,
-        fault.times,
+        fault.times ?? "all",
+        fault.probability < 1 ? `${(100 * fault.probability).toLocaleString("en")} %` : "always",
         button("Withdraw", () => page.act(() => admin("POST", "faults/withdraw", fault), "Withdrawn.")),
       ],
     }));
@@ -45,9 +49,10 @@ export const faults = {
       ["Call", "wide"],
       ["Resource"],
       ["Does"],
-      ["With", "num"],
+      ["With"],
       ["Lets pass", "num"],
       ["Hits", "num"],
+      ["Chance", "num"],
       ["", "num"],
     ];
     return [
@@ -69,25 +74,24 @@ export const faults = {
   },
 };
 
+function details({ action, code, status, delay_s: delay, delay_max_s: longest, after_bytes: bytes }) {
+  if (action.startsWith("fail")) return code || status;
+  if (action === "disconnect") return bytes === null ? "" : `after ${bytes} bytes`;
+  if (action !== "delay" && action !== "reorder") return "";
+  return longest ? `${duration(delay)} to ${duration(longest)}` : duration(delay);
+}
+
 function form(page) {
   const submit = (event) => {
     event.preventDefault();
-    const { call, resource, action, status, delay_s, times, skip } = Object.fromEntries(
-      new FormData(event.currentTarget),
-    );
-    const fault = {
-      call,
-      resource: resource || "*",
-      action,
-      status: Number(status),
-      delay_s: Number(delay_s),
-      times: Number(times),
-      skip: Number(skip),
-    };
+    const given = Object.fromEntries(new FormData(event.currentTarget));
+    const fault = { call: given.call, resource: given.resource || "*", action: given.action };
+    // What is left empty is as the order has it by default; without a number of hits it stands until it is withdrawn.
+    for (const name of NUMBERS) if (given[name] !== "") fault[name] = Number(given[name]);
+    if (given.times === "") fault.times = null;
     return page.act(() => admin("POST", "faults", fault), "Ordered.");
   };
-  const number = (name, label, value, props) =>
-    h("label", null, label, h("input", { name, type: "number", value, required: true, ...props }));
+  const number = (name, label, props) => h("label", null, label, h("input", { name, type: "number", ...props }));
   return h(
     "form",
     { class: "sheet", onsubmit: submit, key: "fault", keep: true },
@@ -122,11 +126,17 @@ function form(page) {
     h(
       "div",
       { class: "pair" },
-      number("status", "Status", 503, { min: 400, max: 599 }),
-      number("delay_s", "Delay, seconds", 0, { min: 0, step: "any" }),
-      number("times", "Hits", 1, { min: 1 }),
-      number("skip", "Lets pass first", 0, { min: 0 }),
+      number("status", "Status", { value: 503, min: 400, max: 599 }),
+      number("delay_s", "Delay, seconds", { min: 0, step: "any" }),
+      number("delay_max_s", "up to, seconds", { min: 0, step: "any" }),
+      number("after_bytes", "Cut after, bytes", { min: 0 }),
+      number("times", "Hits; empty: all", { value: 1, min: 1 }),
+      number("skip", "Lets pass first", { min: 0 }),
+      number("probability", "Chance, 0 to 1", { min: 0, max: 1, step: "any" }),
+      number("seed", "Seed of chance", {}),
     ),
     h("div", null, h("button", { class: "primary" }, "Order")),
   );
 }
+
+const NUMBERS = ["status", "delay_s", "delay_max_s", "after_bytes", "times", "skip", "probability", "seed"];
