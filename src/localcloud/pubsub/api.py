@@ -44,7 +44,7 @@ def grpc_handlers(pubsub: PubSub) -> list[grpc.GenericRpcHandler]:
 def _unary(pubsub: PubSub, method: Method) -> grpc.RpcMethodHandler:
     async def handler(request: Any, context: grpc.aio.ServicerContext) -> Any:
         try:
-            return await method(pubsub, request, context.time_remaining())
+            return await method.call(pubsub, request, context.time_remaining())
         except PubSubError as error:
             return await _abort(context, error)
 

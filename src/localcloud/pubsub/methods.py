@@ -32,10 +32,6 @@ class Method:
     http: str
     body: str
 
-    async def __call__(self, pubsub: PubSub, request: Any, patience_s: float | None) -> Any:
-        """The response. Raises PubSubError."""
-        return await self.call(pubsub, request, patience_s)
-
 
 class Table(list[Method]):
     """The methods of one service."""

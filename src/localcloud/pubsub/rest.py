@@ -43,7 +43,7 @@ def _route(pubsub: PubSub, method: Method) -> Route:
             message = await _message(request, method)
             parts = (request.path_params[f"p{number}"] for number in range(count))
             _set(message, field, pattern.replace("*", "{}").format(*parts))
-            response = await _while_connected(request, method(pubsub, message, None))
+            response = await _while_connected(request, method.call(pubsub, message, None))
         except PubSubError as error:
             return JSONResponse(error.body(), error.http_status)
         as_numbers = "enum-encoding=int" in request.query_params.get("$alt", "")

@@ -112,6 +112,63 @@ def test_failed_pushes_back_off_exponentially_from_100_ms_to_60_s(cloud: Cloud, 
     assert waits == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0, 60.0]
 
 
+def test_while_a_refused_message_backs_off_the_others_wait_too(cloud: Cloud, receiver: Receiver) -> None:
+    with_push(cloud, receiver)
+    receiver.answers = [500, 500]
+    publish(cloud, "refused")
+    receiver.wait_for(1)
+    wait_for_delays(cloud)
+    publish(cloud, "waits")
+
+    assert len(receiver.requests) == 1
+    cloud.advance(seconds=0.1)
+    receiver.wait_for(3)
+    wait_for_delays(cloud)
+    assert sorted(payloads(receiver)[1:]) == ["refused", "waits"]
+
+
+def test_each_success_makes_the_next_pause_shorter(cloud: Cloud, receiver: Receiver) -> None:
+    with_push(cloud, receiver)
+    receiver.answers = [500, 500, 500]
+    publish(cloud, "a")
+    for number in range(1, 4):
+        receiver.wait_for(number)
+        wait_for_delays(cloud)
+        cloud.advance(seconds=1)
+    cloud.wait_until(cloud.pubsub.is_idle)
+    receiver.answers = [204, 500]
+    publish(cloud, "b")
+    cloud.wait_until(cloud.pubsub.is_idle)
+    publish(cloud, "c")
+    receiver.wait_for(6)
+    wait_for_delays(cloud)
+
+    assert cloud.call(lambda: paused_until(cloud)) == pytest.approx(cloud.clock.time() + 0.2, abs=1e-3)
+
+
+def test_with_a_retry_policy_only_the_refused_message_waits(cloud: Cloud, receiver: Receiver) -> None:
+    with_push(cloud, receiver, backoff_s=(30.0, 60.0))
+    receiver.answers = [500]
+    publish(cloud, "refused")
+    receiver.wait_for(1)
+    wait_for_delays(cloud)
+    publish(cloud, "goes on")
+
+    receiver.wait_for(2)
+    cloud.advance(seconds=30)
+    receiver.wait_for(3)
+    assert payloads(receiver) == ["refused", "goes on", "refused"]
+
+
+def test_a_message_without_attributes_is_pushed_without_them(cloud: Cloud, receiver: Receiver) -> None:
+    with_push(cloud, receiver)
+    publish(cloud, "plain")
+
+    [request] = receiver.wait_for(1)
+
+    assert sorted(request.json["message"]) == ["data", "messageId", "message_id", "publishTime", "publish_time"]
+
+
 def test_the_delivery_attempt_is_told_and_the_last_one_ends_in_the_dead_letter_topic(
     cloud: Cloud, receiver: Receiver
 ) -> None:
