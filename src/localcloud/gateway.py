@@ -8,11 +8,10 @@ is refused.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import re
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import grpc
 import msgspec
@@ -24,6 +23,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from localcloud import interruptions
 from localcloud.faults import Faults
@@ -32,7 +32,6 @@ from localcloud.interruptions import Interceptor
 HOST = "127.0.0.1"
 MAX_MESSAGE_BYTES = 20 * 2**20  # Pub/Sub takes 10 MB, and the client batches
 QUICK_SHUTDOWN_S = 1
-STARTED_POLL_S = 0.005
 
 _LOOPBACK = re.compile(rb"(([-\w]+\.)*localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 _STATUS = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 405: "UNIMPLEMENTED"}
@@ -70,43 +69,20 @@ class Gateway:
             self._socket.close()
             raise PortInUse(f"gRPC port {grpc_port} is in use by another program; choose another one or 0") from error
         self.grpc_address = f"{HOST}:{self.grpc_port}"
-        self._server: _Server | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._http: _HttpServer | None = None
 
     async def start(self, routes: Sequence[BaseRoute], grpc_handlers: Sequence[grpc.GenericRpcHandler] = ()) -> None:
         """Serve; returns once both ports answer."""
-        self._server = _Server(
-            uvicorn.Config(
-                application(routes),
-                http=Protocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                proxy_headers=False,  # nobody stands in between
-                # Answers of the instances pass unchanged, with the headers they came with.
-                server_header=False,
-                date_header=False,
-                timeout_keep_alive=75,
-                timeout_graceful_shutdown=QUICK_SHUTDOWN_S,
-            )
-        )
-        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
+        self._http = _HttpServer(application(routes))
+        await self._http.start(self._socket)
         self._grpc.add_generic_rpc_handlers(tuple(grpc_handlers))
         await self._grpc.start()
-        while not self._server.started:
-            if self._serving.done():
-                self._serving.result()
-                raise RuntimeError("the HTTP server ended while it started")
-            await asyncio.sleep(STARTED_POLL_S)
 
     async def stop(self) -> None:
         """Close both ports; what is still being answered gets a second."""
         stopping = asyncio.ensure_future(self._grpc.stop(QUICK_SHUTDOWN_S))
-        if self._server is not None and self._serving is not None:
-            self._server.should_exit = True
-            await self._serving
+        if self._http is not None:
+            await self._http.stop()
         await stopping
         self._socket.close()
 
@@ -144,11 +120,48 @@ class Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {interruptions.CLOSE: self.transport.close}  # type: ignore[dict-item]  # any value may
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals are the business of whoever runs the local cloud."""
-        yield
+class _HttpServer:
+    """uvicorn's protocol without its server, which looks ten times a second whether it should end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._config = uvicorn.Config(
+            app,
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # nobody stands in between
+            # Answers of the instances pass unchanged, with the headers they came with.
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=75,
+        )
+        self._state = ServerState()
+        self._server: asyncio.Server | None = None
+
+    async def start(self, bound: socket.socket) -> None:
+        """Serve on a socket that is bound."""
+        self._config.load()
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Protocol(self._config, self._state, {}), sock=bound, backlog=self._config.backlog
+        )
+
+    async def stop(self) -> None:
+        """Take no more; what is being answered gets a second."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in tuple(self._state.connections):
+            connection.shutdown()  # now, or after the answer under way
+        if self._state.tasks:
+            _, late = await asyncio.wait(self._state.tasks, timeout=QUICK_SHUTDOWN_S)
+            for task in late:
+                task.cancel()
+        for connection in tuple(self._state.connections):
+            connection.transport.close()
+        await self._server.wait_closed()
 
 
 class _LoopbackOnly:
