@@ -52,7 +52,8 @@ class Run:
 
     async def start(self) -> None:
         """Be ready to start instances; those of `min_instances` start now."""
-        self._watchdog.pipe()
+        if self.context.store.is_temporary:  # else there is nothing to watch before the first instance
+            self._watchdog.pipe()
         self._client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
