@@ -1,6 +1,6 @@
 """What has just happened in the local cloud? One log of all services: the latest events, numbered, for whoever looks.
 
-Services say what they do in one short line; it costs them half a microsecond, since nothing is formatted or sent until
+Services say what they do in one short line; it costs them about a microsecond, since nothing is formatted or sent until
 somebody reads. Readers keep only a number, that of the last event they have: one that is slow costs nothing, and finds
 out how many it has missed.
 """

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 import webbrowser
 from pathlib import Path
 
@@ -214,6 +217,32 @@ def test_up_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.Signal
     assert process.returncode == 0
     assert err.splitlines()[-1] == "Ended. Nothing is left running; the state is kept."
     assert not (tmp_path / RUNNING_FILE).exists()
+
+
+def test_up_shows_its_live_page_in_a_browser(tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\nprintf %s "$1" > "$0.opened"\n')
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "zeroidle_cli.main", "up", "--open", "--http-port", "0", "--grpc-port", "0"]
+    environment = {**os.environ, "BROWSER": f"{browser} %s"}
+    opened = tmp_path / "browser.opened"
+    with subprocess.Popen(
+        [*command, "--state", str(tmp_path / "state")], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            line = next(line for line in process.stdout or () if line.startswith("console"))
+            deadline = time.monotonic() + TIMEOUT_S
+            while not opened.exists() or not opened.read_text():
+                assert time.monotonic() < deadline, "no browser was started"
+                time.sleep(0.02)
+            address = opened.read_text()
+            with urllib.request.urlopen(address) as page:
+                content = page.read()
+        finally:
+            process.terminate()
+
+    assert line.split() == ["console", address]
+    assert b"<title>local cloud</title>" in content
 
 
 def test_the_report_opens_in_a_browser(
