@@ -6,6 +6,17 @@ OAuth2, the connectors that `connectors.py` lists, the limits of an execution (s
 response, argument), error contexts and stack traces. Executions survive the end of the process: completed effects are
 journaled and not repeated; one that cannot go on ends FAILED with the reason.
 
+From a source to its steps, each stage a module:
+
+    source     text as nodes with their places
+    reader     nodes as the frozen tree of `tree` and `syntax` (expressions: `parser`); fields and counts are right
+    checker    names, scopes, jumps and arguments are right; what passes can run
+    compiler   the tree as functions: `evaluator` those of expressions, `steps` those of steps
+    engine     runs blocks, calls, loops, attempts and branches; `thread` has what a running step knows
+
+`stdlib` has one module a namespace. Where Google's documentation is silent, `choices` decides, with reasons. `observe`
+tells what an execution does, step by step.
+
 Of the APIs, over gRPC as far as the client library has messages and over REST: executions create, get, list, cancel,
 exportData, deleteExecutionHistory; step entries get and list; callbacks list; triggerPubsubExecution; workflows create,
 get, list, update, delete and their revisions; operations get, list, wait, delete. Lists take filters, orders and pages.
@@ -17,6 +28,4 @@ replay; ended executions are kept 90 days of virtual time, of step entries 5,000
 
 Left out: customer-managed keys, call logging, quotas on concurrent executions (nothing is ever QUEUED), private
 services, locations, tags.
-
-Decisions where Google's documentation is silent say `Not documented:` where they are made.
 """

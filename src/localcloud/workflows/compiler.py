@@ -126,10 +126,10 @@ class _RoutineCompiler:
     def has_waiting_assignment(self) -> bool:
         return _has_waiting_assignment(self.node.body, self.evaluator)
 
-    def store(self, assignment: tree.Assignment, place: _Place) -> steps.Store:
+    def store(self, assignment: tree.Assignment, place: _Place) -> steps.Assignment:
         position = assignment.target.position
         path = [Embedded(Literal(key) if isinstance(key, str) else key, position) for key in assignment.path]
-        return steps.Store(
+        return steps.Assignment(
             assignment.variable,
             place.scope.depth(assignment.variable) or 0,
             [self.code(key, place) for key in path],

@@ -55,12 +55,13 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
         """How long it took, in seconds, once it has ended."""
         return None if self.end_time is None else self.end_time - self.create_time
 
-    def environment(self, project: str, location: str) -> Mapping[str, str]:
-        """The built-in environment variables."""
+    def environment(self, project: str, location: str, service_account: str) -> Mapping[str, str]:
+        """The built-in environment variables; `service_account` is the email that the execution runs as."""
         return {
             "GOOGLE_CLOUD_PROJECT_ID": project,
             "GOOGLE_CLOUD_PROJECT_NUMBER": "1",
             "GOOGLE_CLOUD_LOCATION": location,
+            "GOOGLE_CLOUD_SERVICE_ACCOUNT_NAME": service_account,
             "GOOGLE_CLOUD_WORKFLOW_ID": self.workflow,
             "GOOGLE_CLOUD_WORKFLOW_REVISION_ID": self.revision,
             "GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID": self.id,

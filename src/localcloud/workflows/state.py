@@ -309,7 +309,7 @@ class Workflows:
         except DeploymentError as error:
             self._lose(execution, str(error))
             return
-        context = self.context
+        context, account = self.context, self.definitions.account(workflow)
         callbacks = Callbacks(context, execution.name)
         recorder = Recorder(context.clock.time) if self.watch is None else None
         run = Run(
@@ -318,11 +318,14 @@ class Workflows:
             clock=context.clock,
             http=self.http,
             callbacks=callbacks,
-            environment={**self._variables(workflow), **execution.environment(context.project, context.location)},
+            environment={
+                **self._variables(workflow),
+                **execution.environment(context.project, context.location, account),
+            },
             execution=execution.name,
             http_url=context.http_url,
             log=_logger(execution),
-            tokens=_Tokens(context.identity, self.definitions.account(workflow)),
+            tokens=_Tokens(context.identity, account),
             observer=recorder if self.watch is None else self.watch(execution),
         )
         task = asyncio.get_running_loop().create_task(self._drive(execution, run))

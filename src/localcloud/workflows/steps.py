@@ -53,7 +53,7 @@ class Extension:
     element: Callable[[Frame], Value]
 
 
-class Store:
+class Assignment:
     """`variable[path...] = value`, compiled. `depth` says whose variable it is."""
 
     __slots__ = ("_depth", "_extension", "_name", "path", "value")
@@ -85,18 +85,18 @@ class Store:
         return lambda frame: owner(frame, depth).write(name, compute(frame))
 
     def extend(self, extension: Extension, frame: Frame) -> None:
-        """Store a longer list without measuring all of it."""
+        """Assignment a longer list without measuring all of it."""
         items, element = extension.items(frame), extension.element(frame)
         longer, memory = extension.make(items, element), frame.thread.run.memory
         owner(frame, self._depth).write(self._name, longer, memory.measure(items) + memory.measure(element))
 
     async def later(self, frame: Frame) -> None:
-        """Store what may wait."""
+        """Assignment what may wait."""
         value = await self.value.value(frame)
         self.put(frame, [await key.value(frame) for key in self.path], value)
 
     def put(self, frame: Frame, path: Sequence[Value], value: Value) -> None:
-        """Store a computed value."""
+        """Assignment a computed value."""
         place = owner(frame, self._depth)
         if not path:
             place.write(self._name, value)
@@ -108,7 +108,7 @@ class Store:
         place.write(self._name, changed, memory.measure(whole) + growth)
 
 
-def assign_now(stores: Sequence[Store]) -> Now:
+def assign_now(stores: Sequence[Assignment]) -> Now:
     """An `assign` that doesn't wait."""
     compiled = [store.now() for store in stores]
 
@@ -126,7 +126,7 @@ def assign_now(stores: Sequence[Store]) -> Now:
     return run
 
 
-def assign_later(stores: Sequence[Store]) -> Later:
+def assign_later(stores: Sequence[Assignment]) -> Later:
     """An `assign` that may wait, or that waits for such a one in another branch: each is atomic."""
 
     async def run(frame: Frame) -> Outcome:

@@ -97,7 +97,7 @@ class Thread:
             return await self.run.journal.effect(self.path, self.next_position(), kind, make)
         except WorkflowError as error:
             # The journal keeps only the value; an effect is never what a program raises itself.
-            error.is_fatal = "ResourceLimitError" in error.value["tags"]
+            error.is_fatal = type(error.value) is dict and "ResourceLimitError" in error.value.get("tags", ())
             raise
 
     async def sleep(self, seconds: float) -> None:

@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from localcloud.workflows import values
 from localcloud.workflows.compiler import compile_source
 from localcloud.workflows.errors import DeploymentError, WorkflowError
-from localcloud.workflows.evaluator import Evaluator
-from localcloud.workflows.names import StaticScope
 from localcloud.workflows.parser import MAX_EXPRESSION, ExpressionError, parse
 from localcloud.workflows.syntax import (
     Binary,
@@ -59,7 +57,7 @@ literals = st.one_of(
 BINARY = ("or", "and", "<", ">", "<=", ">=", "==", "!=", "in", "+", "-", "*", "/", "//", "%")
 
 
-def _extended(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]:
+def _operations(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]:
     return st.one_of(
         st.builds(Member, inner, names),
         st.builds(Index, inner, inner),
@@ -67,11 +65,17 @@ def _extended(inner: st.SearchStrategy[Expression]) -> st.SearchStrategy[Express
         st.builds(Binary, st.sampled_from(BINARY), inner, inner),
         st.lists(inner, max_size=3).map(lambda items: ListOf(tuple(items))),
         st.lists(st.tuples(inner, inner), max_size=2).map(lambda entries: MapOf(tuple(entries))),
-        st.builds(Call, st.lists(names, min_size=1, max_size=3).map(".".join), st.lists(inner, max_size=3).map(tuple)),
     )
 
 
-expressions = st.recursive(st.one_of(literals, names.map(Name)), _extended, max_leaves=12)
+expressions = st.recursive(
+    st.one_of(literals, names.map(Name)),
+    lambda inner: st.one_of(
+        _operations(inner),
+        st.builds(Call, st.lists(names, min_size=1, max_size=3).map(".".join), st.lists(inner, max_size=3).map(tuple)),
+    ),
+    max_leaves=12,
+)
 
 
 @thorough
@@ -100,7 +104,7 @@ FUNCTIONS = (
 known = st.recursive(
     st.one_of(literals, st.sampled_from(sorted(VARIABLES)).map(Name)),
     lambda inner: st.one_of(
-        _extended(inner).filter(lambda tree: not isinstance(tree, Call)),
+        _operations(inner),
         st.builds(Call, st.sampled_from(FUNCTIONS), st.lists(inner, min_size=1, max_size=3).map(tuple)),
     ),
     max_leaves=8,
@@ -218,13 +222,3 @@ def test_an_execution_does_the_same_again(chance: random.Random) -> None:
 
     assert "SystemError" not in str(first)
     assert on_cloud(scenario) == first
-
-
-def test_a_subworkflow_in_any_part_of_an_expression_waits_and_gives_the_same() -> None:
-    async def never(_frame: Frame, _name: str, _args: Any) -> Any:
-        raise AssertionError
-
-    evaluator = Evaluator({"sub": ()}, never)
-    for text in ("sub()", "[sub()]", "{'a': sub()}", "not sub()", "1 + sub()", "sub().a", "l[sub()]", "len(sub())"):
-        assert evaluator.waits(parse(text)), text
-        assert evaluator.later(parse(text), StaticScope(frozenset({"l"})))
