@@ -153,6 +153,8 @@ def object_fields(resource: Mapping[str, Any]) -> dict[str, Any]:
         fields["metadata"] = _metadata(resource["metadata"])
     if fields.get("customTime") is not None:
         microseconds_of(fields["customTime"], "customTime")
+    if resource.get("contexts"):
+        raise invalid("Object contexts are not emulated.")
     if "retention" in resource:
         fields["retention"] = resource["retention"]
     return fields

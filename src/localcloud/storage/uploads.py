@@ -74,6 +74,7 @@ class Uploads:
 
     def get(self, upload_id: str) -> Session:
         """The session. Raises StorageError 404: unknown, cancelled or expired; the client must begin anew."""
+        self.expire()
         session = self._sessions.get(upload_id)
         if session is None:
             raise StorageError(404, "The upload session does not exist or has expired.", xml_code="NoSuchUpload")

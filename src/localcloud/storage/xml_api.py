@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urlencode
 from xml.etree.ElementTree import Element, ParseError, SubElement, XMLParser, tostring
 
 import msgspec
@@ -38,6 +38,7 @@ _FIELD_HEADERS = {
     "cache-control": "cacheControl",
     "x-goog-custom-time": "customTime",
 }
+_SUBRESOURCES = frozenset({"acl", "cors", "lifecycle", "tagging", "torrent", "uploadId", "uploads", "versions"})
 MAX_COMPLETE_BYTES = 2**20
 
 
@@ -83,7 +84,7 @@ class XmlApi:
         self._storage.catalog.get(bucket)
         query = call.query
         match call.method, bool(name):
-            case "GET" | "HEAD", True:
+            case "GET" | "HEAD", True if not _SUBRESOURCES.intersection(query):
                 return await self._get(call, bucket, name)
             case "PUT", True if "uploadId" in query:
                 return await self._put_part(call, bucket, name)
@@ -158,7 +159,9 @@ class XmlApi:
         location = f"{call.base}/{bucket}/{quote(name, safe='/~')}"
         redirect = form.fields.get("success_action_redirect")
         if redirect is not None:
-            return Reply(303, [(b"location", quote(redirect, safe=":/?#[]@!$&'()*+,;=%~").encode())])
+            told = urlencode({"bucket": bucket, "key": name, "etag": _etag(item)})
+            where = quote(redirect, safe=":/?#[]@!$&'()*+,;=%~") + ("&" if "?" in redirect else "?") + told
+            return Reply(303, [(b"location", where.encode())])
         headers = [*_stored(item), (b"location", location.encode())]
         status = form.fields.get("success_action_status")
         if status != "201":

@@ -177,8 +177,11 @@ def test_metadata_has_a_limit(bucket: gcs.Bucket) -> None:
         {"metadata": {"k": 3}},
         {"metadata": []},
         {"temporaryHold": "yes"},
+        {"customTime": "soon"},
+        {"contexts": {"custom": {"k": {"value": "v"}}}},
+        {"acl": [{"entity": "allUsers", "role": "KING"}]},
     ],
-    ids=["header injection", "number", "metadata number", "metadata list", "flag"],
+    ids=["header injection", "number", "metadata number", "metadata list", "flag", "time", "contexts", "acl"],
 )
 def test_malformed_metadata_is_refused(cloud: Cloud, bucket: gcs.Bucket, resource: object) -> None:
     bucket.blob("x").upload_from_string("1")

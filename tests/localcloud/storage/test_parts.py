@@ -12,6 +12,7 @@ import requests
 from google.cloud import storage as gcs
 from google.cloud.storage import transfer_manager
 
+from localcloud.faults import Fault
 from tests.localcloud.storage.storage_cloud import Cloud
 
 MIB = 2**20
@@ -52,6 +53,17 @@ def test_the_transfer_manager_uploads_and_downloads_in_chunks(cloud: Cloud, buck
     assert (seen.content_type, seen.metadata, seen.cache_control) == ("text/css", {"k": "v"}, "no-store")
     assert (seen.md5_hash, len(cloud.blob_files())) == (None, 1)
     assert [kind for kind, _ in cloud.events] == ["finalized"]
+
+
+def test_faults_on_the_way_are_retried(cloud: Cloud, bucket: gcs.Bucket, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(os.urandom(6 * MIB))
+    for verb in ("create", "uploadPart", "complete"):
+        cloud.faults.add(Fault(f"storage.multipartUploads.{verb}", "bkt/x"))
+    options = {"worker_type": transfer_manager.THREAD, "max_workers": 1, "chunk_size": 5 * MIB}
+    transfer_manager.upload_chunks_concurrently(str(source), bucket.blob("x"), **options)
+
+    assert (cloud.faults.standing(), bucket.get_blob("x").size) == ([], 6 * MIB)
 
 
 def test_a_part_sent_again_counts(cloud: Cloud, bucket: gcs.Bucket) -> None:

@@ -97,7 +97,6 @@ def test_a_session_ends_after_a_week(frozen: Cloud) -> None:
     session = begin(frozen)
     send(session, 0, QUANTUM)
     frozen.clock.advance(hours=7 * 24 + 1)
-    begin(frozen, "other")
 
     assert (ask(session).status_code, frozen.blob_files()) == (404, [])
 
