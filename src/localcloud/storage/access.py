@@ -18,7 +18,7 @@ from localcloud.storage.errors import StorageError, condition_not_met, invalid, 
 from localcloud.storage.resources import StoredObject, etag
 
 Entries = list[dict[str, Any]]  # entity and role of each
-BUCKET, DEFAULT, OBJECT = "bucketAccessControl", "objectAccessControl", "objectAccessControl"
+BUCKET, OBJECT = "bucketAccessControl", "objectAccessControl"  # the kinds of entries
 _OWNERS, _EDITORS, _VIEWERS = (f"project-{team}-{PROJECT_NUMBER}" for team in ("owners", "editors", "viewers"))
 _ROLES = frozenset({"OWNER", "WRITER", "READER"})
 # https://cloud.google.com/storage/docs/access-control/lists#predefined-acl, each in addition to the owners

@@ -21,7 +21,6 @@ from localcloud.store import Store
 ACTIVE, INACTIVE, DELETED = "ACTIVE", "INACTIVE", "DELETED"
 _TABLE = "storage.hmacKeys"
 _encode = msgspec.json.Encoder().encode
-_decode: Callable[[bytes], HmacKey]
 
 
 class HmacKey(msgspec.Struct, frozen=True):

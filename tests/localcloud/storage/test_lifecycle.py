@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from google.cloud import storage as gcs
 
+from localcloud.clock import Clock
 from localcloud.storage import sweeper
 from tests.localcloud.storage.storage_cloud import Cloud
 
@@ -152,6 +155,35 @@ def test_what_is_held_stays_until_it_is_released(frozen: Cloud, bucket: gcs.Buck
     assert names(bucket) == ["x"]
     blob.temporary_hold = False
     blob.patch()
+    frozen.clock.advance(hours=1)
+
+    assert names(bucket) == []
+
+
+def test_what_became_due_while_nothing_ran_goes_at_the_start(start_cloud: Callable[..., Cloud], tmp_path: Path) -> None:
+    clock = Clock(frozen=True)
+    cloud = start_cloud(tmp_path, clock)
+    bucket = cloud.client().get_bucket("bkt")
+    rule(bucket, age=1)
+    bucket.blob("x").upload_from_string("1")
+    cloud.stop()
+    again = start_cloud(tmp_path, Clock(start=clock.time() + 25 * 3600, frozen=True))
+
+    assert names(again.client().bucket("bkt")) == []
+
+
+def test_a_failed_pass_is_followed_by_another(frozen: Cloud, bucket: gcs.Bucket) -> None:
+    failures = [RuntimeError("no")]
+
+    def refuse_once(kind: str, _: dict[str, Any]) -> None:
+        if failures and kind.endswith("deleted"):
+            raise failures.pop()
+
+    frozen.storage.subscribe(refuse_once)
+    rule(bucket, age=1)
+    bucket.blob("x").upload_from_string("1")
+    frozen.clock.advance(hours=DAY_H)
+    assert names(bucket) == ["x"]
     frozen.clock.advance(hours=1)
 
     assert names(bucket) == []
