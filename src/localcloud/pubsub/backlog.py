@@ -63,8 +63,9 @@ class Backlog:
 
     def find(self, id_: int) -> Entry | None:
         """The message of that number, if it is not acknowledged."""
-        while id_ > self._read and self._unread:
-            self._read_page()
+        if id_ > self._read and self._store.get(MESSAGES, self._key(id_)) is not None:
+            while id_ > self._read and self._unread:
+                self._read_page()
         return self.queue.find(id_)
 
     def message(self, entry: Entry) -> Any:
@@ -92,7 +93,7 @@ class Backlog:
         if entry is not None:
             return entry.published
         if self._unread and self._oldest_unread is None:
-            self._oldest_unread = next(iter(self._unread_rows(limit=1))).published
+            self._oldest_unread = next((row.published for row in self._unread_rows(limit=1)), None)
         return self._oldest_unread if self._unread else None
 
     def drop_before(self, moment: float, dropped: Callable[[Row], None] | None = None) -> None:
@@ -137,11 +138,13 @@ class Backlog:
         self._admitted = int(last.removeprefix(self._prefix)) if last else 0
 
     def _read_page(self) -> None:
+        before = self._read
         for row in self._unread_rows(limit=_PAGE):
-            entry = self._entry(row)
-            self.queue.add(entry)
+            self.queue.add(self._entry(row))
             self._read, self._oldest_unread = row.id, None
             self._unread -= 1
+        if self._read == before:  # what was counted has gone with a transaction that was rolled back
+            self._unread = 0
 
     def _unread_rows(self, limit: int = -1) -> Iterable[Row]:
         after = self._key(self._read)

@@ -119,6 +119,10 @@ class Pusher:
         """When pushing goes on, in seconds since the epoch; None: now."""
         return self._pause.when if self._pause is not None and self._pause.is_pending else None
 
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._context.clock.time()
+
     def start(self) -> None:
         """Push what there is and what comes."""
         self._subscription.listeners.add(self._pump)
@@ -142,7 +146,7 @@ class Pusher:
         self._pumping = True
         try:
             while len(self._tasks) < MAX_IN_FLIGHT and not self._subscription.closed:
-                leased = _Lease(self._back_off)
+                leased = _Lease(self.now() + self._subscription.resource.ack_deadline_seconds, self)
                 deliveries = self._subscription.take(1, on_end=leased.ended)
                 if not deliveries:
                     return
@@ -168,10 +172,10 @@ class Pusher:
             self._subscription.acknowledge([delivery.ack_id])
             return
         log.warning("%s: message %s was answered %s", self._subscription.name, delivery.message.message_id, answer)
-        self._back_off()
+        self.back_off()
         self._subscription.extend([delivery.ack_id], 0)
 
-    def _back_off(self) -> None:
+    def back_off(self) -> None:
         """A message was refused, or not answered in time."""
         # What was on its way when pushing stopped says nothing new.
         if self._stopped or self.paused_until is not None or self._subscription.resource.HasField("retry_policy"):
@@ -215,15 +219,18 @@ class Pusher:
 class _Lease:
     """The requests that one lease pays for; they end with it."""
 
-    def __init__(self, ran_out: Callable[[], None]) -> None:
+    def __init__(self, until: float, pusher: Pusher) -> None:
         self.tasks: list[asyncio.Task[None]] = []
-        self._ran_out = ran_out
+        self._until = until
+        self._pusher = pusher
 
     def ended(self, ran_out: bool) -> None:
-        if ran_out:
-            self._ran_out()
-            for task in self.tasks:
-                task.cancel()
+        if not ran_out:
+            return
+        if self._pusher.now() >= self._until - 3 * EARLY_S:  # a seek ends leases early, and nobody is to blame
+            self._pusher.back_off()
+        for task in self.tasks:
+            task.cancel()
 
 
 def new_session() -> aiohttp.ClientSession:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from localcloud.context import Context
 from localcloud.pubsub import checks
 from localcloud.pubsub.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, shown
 from localcloud.pubsub.iam import Policies
+from localcloud.pubsub.intake import COUNTERS, Intake
 from localcloud.pubsub.masks import merged
 from localcloud.pubsub.push import Encoder
 from localcloud.pubsub.pushers import Pushers
 from localcloud.pubsub.queue import Entry
 from localcloud.pubsub.resources import (
     DELETED_TOPIC,
-    MessageResource,
     PublishedMessage,
     SubscriptionResource,
     SubscriptionSpec,
@@ -25,14 +24,13 @@ from localcloud.pubsub.resources import (
     full_name,
     short_name,
 )
-from localcloud.pubsub.retained import Row
 from localcloud.pubsub.schemas import Schemas
 from localcloud.pubsub.snapshots import Snapshots
 from localcloud.pubsub.subscription import Subscription, Surroundings
 from localcloud.pubsub.topics import Topics
 
-SUBSCRIPTIONS, COUNTERS = "pubsub.subscriptions", "pubsub.counters"
-LAST_MESSAGE, STARTS = "last-message", "starts"
+SUBSCRIPTIONS = "pubsub.subscriptions"
+STARTS = "starts"
 FAULT_POINT = "pubsub.messages.deliver"
 _SERIALS_PER_START = 2**40  # more leases than a process can make
 _SETTLED_FIELDS = ("name", "topic", "filter", "enable_message_ordering", "detached")
@@ -66,9 +64,8 @@ class PubSub:
         self._by_topic: dict[str, dict[str, Subscription]] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._relays: dict[str, str] = {}  # topic -> the one subscription that gets what is published here
-        self._arrivals: list[tuple[Subscription, int]] = []
-        self._last_message = int(context.store.get(COUNTERS, LAST_MESSAGE) or 0)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._intake = Intake(context)
+        self._is_started = False
         starts = int(context.store.get(COUNTERS, STARTS) or 0) + 1
         context.store.put(COUNTERS, STARTS, str(starts).encode())
         self._surroundings = Surroundings(self._dead_letter, self._expired, starts * _SERIALS_PER_START)
@@ -77,15 +74,16 @@ class PubSub:
 
     async def start(self) -> None:
         """Begin to deliver, also what an earlier process left."""
-        self._loop = asyncio.get_running_loop()
+        self._is_started = True
         self.pushers.open()
-        self._admit()
+        self._intake.start()
         for subscription in tuple(self._subscriptions.values()):
             self._run(subscription)
 
     async def stop(self) -> None:
         """Stop delivering. Open requests are broken off, and their messages delivered again after the next start."""
-        self._loop = None
+        self._is_started = False
+        self._intake.stop()
         for subscription in self._subscriptions.values():
             subscription.stop()
         await self.pushers.close()
@@ -170,49 +168,20 @@ class PubSub:
     def hand_on(self, subscription: str, messages: Sequence[PublishedMessage]) -> None:
         """Store messages that were published elsewhere, for one subscription. Raises NotFound."""
         target = self.subscription(full_name(self.context.project, "subscriptions", subscription))
-        self._accept([target], messages)
+        self._intake.accept([target], messages)
 
     def _publish(self, name: str, messages: Sequence[PublishedMessage]) -> list[str]:
         subscriptions = self._by_topic.get(name, {})
         relay = self._relays.get(name)
         targets = subscriptions.values() if relay is None else [subscriptions[relay]]
         with self.context.store.transaction():
-            rows = self._accept(targets, messages)
+            rows = self._intake.accept(targets, messages)
             for row in rows:
                 self._topics.keep(name, row)
                 self.snapshots.hold(name, row)
         ids = [str(row.id) for row in rows]
         self.context.activity.emit("pubsub", short_name(name), "published", "messages: %d", len(ids), ref=ids[-1])
         return ids
-
-    def _accept(self, subscriptions: Iterable[Subscription], messages: Sequence[PublishedMessage]) -> list[Row]:
-        published_us = int(self.context.clock.time() * 1e6)
-        rows = []
-        with self.context.store.transaction():
-            for message in messages:
-                self._last_message += 1
-                rows.append(_row(self._last_message, message, published_us))
-                for subscription in subscriptions:
-                    if subscription.filter.matches(message.attributes):
-                        subscription.backlog.put(rows[-1])
-                        self._arrivals.append((subscription, rows[-1].id))
-            self.context.store.put(COUNTERS, LAST_MESSAGE, str(self._last_message).encode())
-        if self._loop is not None and self._arrivals:
-            # Not before the transaction that this may be part of has ended.
-            self._loop.call_soon(self._admit)
-        return rows
-
-    def _admit(self) -> None:
-        if not self._arrivals:
-            return
-        arrivals, self._arrivals = self._arrivals, []
-        reached = {}
-        with self.context.store.transaction():  # reads are cheaper together
-            for subscription, id_ in arrivals:
-                if not subscription.closed and subscription.backlog.admit(id_):
-                    reached[subscription.name] = subscription
-        for subscription in reached.values():
-            subscription.notify()
 
     # Subscriptions
 
@@ -321,8 +290,11 @@ class PubSub:
     def create_snapshot(self, name: str, subscription: str, labels: dict[str, str]) -> Any:
         """Hold what a subscription has to acknowledge; an empty name is chosen. Raises as `Snapshots.create`."""
         source = self._attached(subscription)
-        self._admit()
-        name = name or f"{subscription.rpartition('/subscriptions/')[0]}/snapshots/snapshot-{self._last_message + 1}"
+        self._intake.admit()
+        name = (
+            name
+            or f"{subscription.rpartition('/subscriptions/')[0]}/snapshots/snapshot-{self._intake.last_message + 1}"
+        )
         return self.snapshots.create(name, source, labels)
 
     def seek_to_snapshot(self, name: str, snapshot: str) -> None:
@@ -335,7 +307,7 @@ class PubSub:
         topic = self.snapshots.get(snapshot).topic
         if topic != subscription.resource.topic:
             raise InvalidArgument(f"snapshot {shown(snapshot)} is of {topic}, not of {subscription.resource.topic}")
-        self._admit()
+        self._intake.admit()
         subscription.seek_to(self.snapshots.rows(snapshot))
         self.context.activity.emit("pubsub", short_name(name), "sought", "to %s", short_name(snapshot))
 
@@ -371,11 +343,11 @@ class PubSub:
     def backlog(self, subscription: str) -> int:
         """How many messages are not acknowledged. Raises NotFound."""
         target = self.subscription(full_name(self.context.project, "subscriptions", subscription))
-        return len(target.backlog) + sum(each is target for each, _ in self._arrivals)
+        return len(target.backlog) + self._intake.on_the_way(target)
 
     def is_idle(self) -> bool:
         """Is nothing on its way? Push subscriptions are empty and no pulled message is leased."""
-        return not self._arrivals and not any(
+        return not self._intake.on_the_way() and not any(
             len(each.backlog) if each.is_push else each.queue.leased for each in self._subscriptions.values()
         )
 
@@ -392,7 +364,7 @@ class PubSub:
 
     def _run(self, subscription: Subscription) -> None:
         """Start delivering, if the whole is started."""
-        if self._loop is None or subscription.closed:
+        if not self._is_started or subscription.closed:
             return
         subscription.start()
         if subscription.is_push:
@@ -453,14 +425,3 @@ class PubSub:
             topic, [PublishedMessage(message.data, {**message.attributes, **attributes}, message.ordering_key)]
         )
         return True
-
-
-def _row(id_: int, message: PublishedMessage, published_us: int) -> Row:
-    resource = MessageResource(
-        data=message.data,
-        attributes=message.attributes,
-        message_id=message.message_id or str(id_),
-        ordering_key=message.ordering_key,
-    )
-    resource.publish_time.FromMicroseconds(published_us)
-    return Row(id_, resource.SerializeToString(), published_us / 1e6, message.ordering_key)

@@ -146,6 +146,19 @@ def test_each_success_makes_the_next_pause_shorter(cloud: Cloud, receiver: Recei
     assert cloud.call(lambda: paused_until(cloud)) == pytest.approx(cloud.clock.time() + 0.2, abs=1e-3)
 
 
+def test_a_seek_breaks_off_what_is_being_pushed_and_pushes_it_again_at_once(cloud: Cloud, receiver: Receiver) -> None:
+    with_push(cloud, receiver)
+    receiver.answers = [threading.Event()]
+    publish(cloud, "a")
+    receiver.wait_for(1)
+
+    cloud.subscriber().seek(request={"subscription": PUSHER, "time": cloud.clock.now()})
+
+    receiver.wait_for(2)
+    cloud.wait_until(cloud.pubsub.is_idle)
+    assert payloads(receiver) == ["a", "a"]
+
+
 def test_with_a_retry_policy_only_the_refused_message_waits(cloud: Cloud, receiver: Receiver) -> None:
     with_push(cloud, receiver, backoff_s=(30.0, 60.0))
     receiver.answers = [500]
