@@ -46,6 +46,8 @@ def for_gcloud(project: str, location: str, http_url: str, configuration: Path) 
         "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true",
         "CLOUDSDK_CORE_DISABLE_PROMPTS": "true",
         "CLOUDSDK_CORE_SHOULD_PROMPT_TO_ENABLE_API": "false",
+        # Otherwise gcloud looks for a metadata server in the network at its first use, whatever it is told.
+        "GCE_METADATA_ROOT": address.netloc,
         "CLOUDSDK_CORE_CHECK_GCE_METADATA": "false",
         "CLOUDSDK_CORE_DISABLE_USAGE_REPORTING": "true",
         "CLOUDSDK_COMPONENT_MANAGER_DISABLE_UPDATE_CHECK": "true",
