@@ -30,6 +30,20 @@ with running(config, lambda _: Deployment(buckets=("bench",))):
     ended.wait()
 """
 
+RECEIVER = """
+import sys
+import uvicorn
+count = 0
+async def app(scope, receive, send):
+    global count
+    while (await receive()).get("more_body"):
+        pass
+    count += scope["method"] == "POST"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"%d" % count})
+uvicorn.run(app, port=int(sys.argv[1]), lifespan="off", log_level="critical", http="httptools")
+"""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -76,6 +90,14 @@ def gcp_storage_emulator(directory: Path) -> Iterator[Server]:
     arguments = ["start", "--host", "127.0.0.1", f"--port={port}", "--default-bucket=bench", "--quiet"]
     environment = {**os.environ, "STORAGE_BASE": str(directory)}
     with _process([sys.executable, "-c", program, *arguments], (port, port), environment) as server:
+        yield server
+
+
+@contextmanager
+def receiver() -> Iterator[Server]:
+    """A push endpoint that answers 200 at once; to any request with the number of POSTs so far."""
+    port = free_port()
+    with _process([sys.executable, "-c", RECEIVER, str(port)], (port, port)) as server:
         yield server
 
 
