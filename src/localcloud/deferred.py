@@ -1,8 +1,9 @@
-"""How are the messages of a Google API imported without its clients?
+"""How does the local cloud start without importing what it doesn't need yet?
 
-The messages are in `<package>.types`, but importing that imports the package, and so its clients, which take half a
-second that nothing here needs. A deferred package is there with its path, so its submodules can be imported; its own
-code runs when somebody asks for a name that is none of them, as a program that uses the clients does.
+The messages of a Google API are in `<package>.types`, but importing that imports the package, and so its clients, which
+take half a second that nothing here needs; aiohttp is needed once there is somebody to call. A deferred package is
+there with its path, so its submodules can be imported; its own code runs when somebody asks for a name that is none of
+them.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import threading
 from types import ModuleType
 from typing import Any
 
-# Of the distributions that this package's requirements name, all that have clients beside their messages.
 PACKAGES = (
+    "aiohttp",
     "google.pubsub_v1",
     "google.cloud.workflows",
     "google.cloud.workflows_v1",
@@ -63,4 +64,5 @@ def defer(packages: tuple[str, ...] = PACKAGES) -> None:
         package.__class__ = _Deferred
         sys.modules[name] = package
         parent, _, child = name.rpartition(".")
-        setattr(sys.modules[parent], child, package)  # as an import would
+        if parent:
+            setattr(sys.modules[parent], child, package)  # as an import would

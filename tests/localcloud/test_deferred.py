@@ -14,11 +14,14 @@ def run(program: str) -> str:
     return done.stdout
 
 
-def test_the_local_cloud_imports_no_clients() -> None:
+def test_the_local_cloud_starts_without_clients() -> None:
     loaded = run("""
-        import sys, localcloud.cloud
+        import sys
+        from localcloud.cloud import CloudConfig, running
+        with running(CloudConfig()):
+            pass
         clients = [name for name in sys.modules if name.startswith("google.") and ".services" in name]
-        print(*clients, *({"requests", "google.auth"} & set(sys.modules)))
+        print(*clients, *({"requests", "google.auth", "aiohttp.client"} & set(sys.modules)))
     """)
 
     assert loaded.split() == []

@@ -102,7 +102,11 @@ class Pusher:
     """
 
     def __init__(
-        self, context: Context, subscription: Subscription, session: aiohttp.ClientSession, encoder: Encoder
+        self,
+        context: Context,
+        subscription: Subscription,
+        session: Callable[[], aiohttp.ClientSession],
+        encoder: Encoder,
     ) -> None:
         self.pauses = 0  # one after another; a success takes one back
         self._context = context
@@ -200,7 +204,7 @@ class Pusher:
             return f"not at all: {shown(str(error) or type(error).__name__)}"
 
     async def _post(self, request: PushRequest, headers: Mapping[str, str]) -> int:
-        async with self._session.post(
+        async with self._session().post(
             request.url, data=request.body, headers=headers, allow_redirects=False
         ) as response:
             async for _ in response.content.iter_chunked(2**16):

@@ -19,17 +19,19 @@ class Pushers:
         self._context = context
         self._encoders: dict[str, Encoder] = {}
         self._pushers: dict[str, Pusher] = {}
+        self._is_open = False
         self._session: aiohttp.ClientSession | None = None
         self._stopping: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
         """Be ready to push; needs a running event loop."""
-        self._session = push.new_session()
+        self._is_open = True
 
     async def close(self) -> None:
         """Stop all pushing, and wait until what was open is broken off."""
         await asyncio.gather(*(pusher.stop() for pusher in self._pushers.values()), *self._stopping)
         self._pushers.clear()
+        self._is_open = False
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -40,16 +42,16 @@ class Pushers:
 
     def start(self, subscription: Subscription) -> None:
         """Push the messages of a subscription."""
-        if self._session is None:
+        if not self._is_open:
             return
         encoder = self._encoders.get(subscription.name, push.encode)
-        pusher = self._pushers[subscription.name] = Pusher(self._context, subscription, self._session, encoder)
+        pusher = self._pushers[subscription.name] = Pusher(self._context, subscription, self._connections, encoder)
         pusher.start()
 
     def stop(self, name: str) -> None:
         """Push the messages of that subscription (full name) no more."""
         pusher = self._pushers.pop(name, None)
-        if pusher is not None and self._session is not None:
+        if pusher is not None and self._is_open:
             task = asyncio.get_running_loop().create_task(pusher.stop())
             self._stopping.add(task)
             task.add_done_callback(self._stopping.discard)
@@ -57,6 +59,12 @@ class Pushers:
     def pusher(self, name: str) -> Pusher | None:
         """What pushes that subscription (full name), if anything does."""
         return self._pushers.get(name)
+
+    def _connections(self) -> aiohttp.ClientSession:
+        """The connections that all pushes share, from the first push on: what they need takes a while to import."""
+        if self._session is None:
+            self._session = push.new_session()
+        return self._session
 
     @property
     def is_settled(self) -> bool:

@@ -41,28 +41,30 @@ class Run:
         self.in_flight = 0  # requests inside, waiting or worked on
         self._services: dict[str, Service] = {}
         self._watchdog = Watchdog(context.store.directory if context.store.is_temporary else None)
+        self._started = False
         self._client: aiohttp.ClientSession | None = None
         self.jobs = Jobs(context, self._watchdog, self.logs_directory)
 
     @property
     def client(self) -> aiohttp.ClientSession:
-        """The connections to the instances."""
-        assert self._client is not None, "not started"  # noqa: S101  # a mistake of ours, not of a caller
+        """The connections to the instances, from the first one on: what they need takes a while to import."""
+        if self._client is None:
+            self._client = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=5.0, sock_read=None),
+                auto_decompress=False,
+                # The request goes on as it came.
+                skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+                middlewares=(_never_twice,),
+            )
         return self._client
 
     async def start(self) -> None:
         """Be ready to start instances; those of `min_instances` start now."""
         if self.context.store.is_temporary:  # else there is nothing to watch before the first instance
             self._watchdog.pipe()
-        self._client = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=5.0, sock_read=None),
-            auto_decompress=False,
-            # The request goes on as it came.
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
-            middlewares=(_never_twice,),
-        )
+        self._started = True
         for service in self._services.values():
             service.scale()
 
@@ -82,7 +84,7 @@ class Run:
             service = self._services[spec.name] = Service(self, spec, self._watchdog)
         elif service.spec != spec:
             service.revise(spec)
-        if self._client is not None:
+        if self._started:
             service.scale()
 
     def service(self, name: str) -> Service:
