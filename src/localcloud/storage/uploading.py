@@ -60,9 +60,8 @@ class Uploading:
         with self._storage.new_writer() as writer:
             async for chunk in call.chunks():
                 writer.write(chunk)
-            return await self._store(
-                call, _target(self._storage, call, bucket, {}, call.header(b"content-type")), writer
-            )
+            target = _target(self._storage, call, bucket, {}, call.header(b"content-type"))
+            return await self._store(call, msgspec.structs.replace(target, checksums=body_hashes(call)), writer)
 
     async def _multipart(self, call: Call, bucket: str) -> Reply:
         self._storage.catalog.get(bucket)
@@ -111,7 +110,7 @@ class Uploading:
             for total in (place.total, session.total):
                 if total is not None and writer.size != total:
                     raise invalid(f"The upload has {writer.size} bytes, {total} were announced.")
-            checksums = {**session.target.checksums, **sent_hashes(call)}
+            checksums = {**session.target.checksums, **_sent_hashes(call)}
             target = msgspec.structs.replace(session.target, checksums=checksums)
             item = self._storage.insert(target, writer.finish(), upload=session)
         except BaseException:  # the payload is gone, whatever the reason
@@ -171,14 +170,18 @@ def _target(storage: Storage, call: Call, bucket: str, metadata: Mapping[str, An
     if "contentEncoding" in call.query:
         target.fields.update(resources.object_fields({"contentEncoding": call.query["contentEncoding"]}))
     checksums = {kind: metadata[key] for kind, key in _HASH_FIELDS.items() if isinstance(metadata.get(key), str)}
-    return msgspec.structs.replace(target, checksums={**checksums, **sent_hashes(call)})
+    return msgspec.structs.replace(target, checksums={**checksums, **_sent_hashes(call)})
 
 
-def sent_hashes(call: Call) -> dict[str, str]:
-    """The headers `x-goog-hash: crc32c=...,md5=...` and `Content-MD5`."""
+def body_hashes(call: Call) -> dict[str, str]:
+    """Checksums of a request whose body is the object: those of the object, and `Content-MD5`."""
+    md5 = call.header(b"content-md5")
+    return {**({"md5": md5.strip()} if md5 else {}), **_sent_hashes(call)}
+
+
+def _sent_hashes(call: Call) -> dict[str, str]:
+    """Checksums of the object in the header `x-goog-hash: crc32c=...,md5=...`."""
     hashes = {}
-    if md5 := call.header(b"content-md5"):
-        hashes["md5"] = md5.strip()
     for part in (call.header(b"x-goog-hash") or "").split(","):
         kind, separator, value = part.strip().partition("=")
         if separator and kind in _HASH_FIELDS:

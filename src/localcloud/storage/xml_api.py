@@ -24,7 +24,7 @@ from localcloud.storage.preconditions import Preconditions, number
 from localcloud.storage.resources import StoredObject, Target
 from localcloud.storage.signing import Signers
 from localcloud.storage.state import Storage
-from localcloud.storage.uploading import Uploading, sent_hashes
+from localcloud.storage.uploading import Uploading, body_hashes
 from localcloud.storage.wire import Call, Headers, Reply, serve
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -207,7 +207,7 @@ class XmlApi:
             async with self._faulty("storage.multipartUploads.uploadPart", bucket, name):
                 payload = writer.finish()
                 try:
-                    payload.verify(sent_hashes(call))
+                    payload.verify(body_hashes(call))
                 except StorageError:
                     payload.discard()
                     raise
@@ -263,7 +263,7 @@ def _conditions(call: Call) -> Preconditions:
 
 def _target(call: Call, bucket: str, name: str) -> Target:
     headers = {key.decode("latin-1"): value.decode("utf-8", "replace") for key, value in call.headers.items()}
-    target = _described(headers.get, headers, bucket, name, _conditions(call), sent_hashes(call))
+    target = _described(headers.get, headers, bucket, name, _conditions(call), body_hashes(call))
     return msgspec.structs.replace(target, key_sha256=encryption.key_of(call))
 
 

@@ -357,10 +357,14 @@ def test_a_held_object_is_neither_deleted_nor_replaced(bucket: gcs.Bucket) -> No
     blob.delete()
 
 
-@pytest.mark.parametrize("kind", ["crc32c", "md5"])
-def test_a_wrong_checksum_is_refused(cloud: Cloud, bucket: gcs.Bucket, kind: str) -> None:
+@pytest.mark.parametrize(
+    "header",
+    [{"x-goog-hash": "crc32c=AAAAAA=="}, {"x-goog-hash": "md5=AAAAAA=="}, {"content-md5": "AAAAAA=="}],
+    ids=["crc32c", "md5", "Content-MD5"],
+)
+def test_a_wrong_checksum_is_refused(cloud: Cloud, bucket: gcs.Bucket, header: dict[str, str]) -> None:
     url = f"{cloud.url}/upload/storage/v1/b/bkt/o?uploadType=media&name=x"
-    answer = requests.post(url, data=b"1" * 300_000, headers={"x-goog-hash": f"{kind}=AAAAAA=="}, timeout=10)
+    answer = requests.post(url, data=b"1" * 300_000, headers=header, timeout=10)
 
     assert (answer.status_code, bucket.get_blob("x"), cloud.blob_files()) == (400, None, [])
     assert "doesn't match calculated" in answer.json()["error"]["message"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import resource
 from collections.abc import Callable
@@ -107,6 +109,17 @@ def test_a_wrong_checksum_ends_the_session(cloud: Cloud, kind: str) -> None:
     answer = requests.put(session, data=DATA, headers={"x-goog-hash": f"{kind}=AAAA"}, timeout=10)
 
     assert (answer.status_code, ask(session).status_code, cloud.blob_files()) == (400, 404, [])
+
+
+def test_the_md5_of_a_chunk_is_not_that_of_the_object(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    session = begin(cloud)
+    send(session, 0, QUANTUM)
+    rest = DATA[QUANTUM:]
+    md5 = base64.b64encode(hashlib.md5(rest, usedforsecurity=False).digest()).decode()
+    headers = {"content-range": f"bytes {QUANTUM}-{len(DATA) - 1}/{len(DATA)}", "content-md5": md5}
+
+    assert requests.put(session, data=rest, headers=headers, timeout=10).status_code == 200
+    assert bucket.blob("x").download_as_bytes() == DATA
 
 
 @pytest.mark.parametrize("data", [b"small", DATA], ids=["in a row", "in a file"])
