@@ -139,6 +139,7 @@ def serve(
     grpc_port: int = 0,
     official_pubsub: bool = False,
     pubsub_port: int = 0,
+    allowed_hosts: tuple[str, ...] = (),
 ) -> Iterator[LocalCloud]:
     """Run the local cloud in this process, announced so that other commands find it.
 
@@ -160,6 +161,7 @@ def serve(
         grpc_port=grpc_port,
         official_pubsub=official_pubsub,
         pubsub_port=pubsub_port,
+        allowed_hosts=allowed_hosts,
     )
     with contextlib.ExitStack() as ending:
         log = ending.enter_context(cloudlog.kept_in(state))

@@ -35,6 +35,8 @@ class Source:
         lines = self.text.split("\n")
         shown = Text()
         for number in range(line, min(line + _FOLLOWING, len(lines)) + 1):
+            if number > line and not lines[number - 1].strip():
+                break
             content = printable(lines[number - 1].expandtabs(1), MAX_LINE)
             shown.append(f"  {number:>5} | ", "dim")
             shown.append(content + "\n", "" if number == line else "dim")

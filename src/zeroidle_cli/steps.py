@@ -39,13 +39,23 @@ _ENDS = {
 
 
 class StepPrinter:
-    """A step observer that prints. `what` names the function or routine that a step calls."""
+    """A step observer that prints.
 
-    def __init__(self, clock: Clock, show: Callable[[Text], None], what: Callable[[StepRun], str]) -> None:
+    `show` prints a line; `what` names the function or routine that a step calls; `begin` is told what has just begun.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        show: Callable[[Text], None],
+        what: Callable[[StepRun], str],
+        begin: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.steps = 0
         self._clock = clock
         self._show = show
         self._what = what
+        self._begin = begin
         self._begun: dict[int, float] = {}
         self._levels: dict[int, int] = {}
         self._told: list[object] = []  # the error on its way up, which stands where it began
@@ -62,6 +72,7 @@ class StepPrinter:
                 self._line(run, "", _part(run), "dim")
             return
         self.steps += 1
+        self._begin(printable(f"{run.step}  {self._what(run)}".rstrip(), 80))
         if kind in _OPENS:
             self._line(run, run.step, f"{_OPENS[kind]} {self._what(run)}".rstrip())
 
@@ -74,7 +85,7 @@ class StepPrinter:
             label = f"{_ENDS[kind]} {self._what(run)}".rstrip()
             self._line(run, run.step, label, "red" if failed else "", duration(took) if took >= 0.0005 else "")
         elif took >= 1 and kind in _OPENS:
-            self._line(run, "", f"{run.step}: {duration(took)}", "dim")
+            self._line(run, "", f"{printable(run.step, 80)} took {duration(took)}", "dim")
         if failed:
             assert error is not None  # noqa: S101  # see above
             self._told = [error]

@@ -155,6 +155,7 @@ def test_a_refused_source_is_no_failure(call: Call, source: Any) -> None:
     assert last(refused)["state"] == "REFUSED"
     assert set(last(refused)["error"]) == {"message", "step", "routine", "line", "column"}
     assert "symbol 'x' is neither" in last(refused)["error"]["message"]
+    assert [last(refused)["error"][key] for key in ("step", "routine", "line", "column")] == ["out", "main", 2, 15]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_sleeps_can_be_skipped(call: Call, source: Any) -> None:
 def test_the_steps_are_told_as_they_happen(call: Call, source: Any) -> None:
     told = call("workflows", "run", source(STEPS), "--skip-sleeps").err.splitlines()
 
-    assert [re.sub(r"  \d+ ms$", "", line) for line in told if "sides:" not in line] == [
+    assert [re.sub(r"  \d+ ms$", "", line) for line in told if "sides took" not in line] == [
         "loop  for",
         "  [1/2]",
         "    pick  switch",
@@ -232,7 +233,7 @@ def test_the_steps_are_told_as_they_happen(call: Call, source: Any) -> None:
         '      ! RuntimeError: "flaky"',
         "  except",
         "    end  return",
-        "attempt: 3.0 s",
+        "attempt took 3.0 s",
         "SUCCEEDED in 93.0 s, 11 steps",
     ]
 
@@ -339,7 +340,7 @@ def test_check_tells_each_problem_with_its_place(call: Call, source: Any) -> Non
     assert checked.err == ""
     lines = checked.out.splitlines()
     assert len(lines) == 2
-    assert all(line.startswith(f"{bad}:") and "symbol 'x'" in line for line in lines)
+    assert all(line.startswith(f"{bad}:2:15: ") and "symbol 'x'" in line for line in lines)
 
 
 def test_check_of_good_sources_says_nothing(call: Call, source: Any) -> None:

@@ -124,19 +124,20 @@ def _workflow(workflow: Workflow) -> WorkflowView:
 
 
 def _step(entry: StepEntry, depth: int) -> StepView:
-    kind = entry.kind.removeprefix("STEP_").lower().replace("_", " ")
-    of = f" of {entry.expected}" if entry.expected else ""
+    row = entry.row
+    kind = row.kind.removeprefix("STEP_").lower().replace("_", " ")
+    of = f" of {row.expected}" if row.expected else ""
     return StepView(
         number=entry.number,
         depth=depth,
-        routine=entry.routine,
-        step=entry.step,
+        routine=row.routine,
+        step=row.step,
         kind="steps" if kind == "type unspecified" else kind,
-        state=entry.state.removeprefix("STATE_"),
-        started=entry.created,
-        ended=None if entry.state == IN_PROGRESS else entry.updated,
-        part="" if entry.progress_number is None else f"{entry.progress_number}{of}",
-        error=(entry.exception or "")[:SHOWN_CHARACTERS],
+        state=row.state.removeprefix("STATE_"),
+        started=row.created,
+        ended=None if row.state == IN_PROGRESS else row.updated,
+        part="" if row.count is None else f"{row.count}{of}",
+        error=(row.exception or "")[:SHOWN_CHARACTERS],
     )
 
 

@@ -112,7 +112,7 @@ def _rest(workflows: Workflows, method: Method) -> Endpoint:
         named = re.sub(r"\*", lambda _: next(parts), template)
         body = await _json_body(request) if method.body else {}
         extras = [_extras(method.extras, body)] if method.extras is not None else []
-        content = _content(method, _query(request), body, field, named)
+        content = _content(method, _query(method.kind, request), body, field, named)
         found = method.call(workflows, _message(method.kind, content), *extras)
         return JSONResponse(method.json(workflows, found))
 
@@ -134,8 +134,15 @@ def _content(method: Method, query: Mapping[str, str], body: dict[str, Any], fie
     return content
 
 
-def _query(request: Request) -> dict[str, str]:
-    query = {name: value for name, value in request.query_params.items() if name not in _SYSTEM_PARAMETERS}
+def _query(kind: Any, request: Request) -> dict[str, Any]:
+    """Query parameters as JSON has them; all but booleans are read from text there too."""
+    query: dict[str, Any] = {
+        name: value for name, value in request.query_params.items() if name not in _SYSTEM_PARAMETERS
+    }
+    if not issubclass(kind, msgspec.Struct):
+        for name, field in kind.DESCRIPTOR.fields_by_camelcase_name.items():
+            if field.type == field.TYPE_BOOL and query.get(name) in ("true", "false"):
+                query[name] = query[name] == "true"
     if "updateMask" in query:  # the JSON form of a mask knows camel case only; the service takes both
         query["updateMask"] = re.sub(r"_([a-z])", lambda found: found[1].upper(), query["updateMask"])
     return query

@@ -8,7 +8,9 @@ replay. Not documented: how many entries are kept. Here the first MAX_ENTRIES; l
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -25,79 +27,76 @@ IN_PROGRESS, SUCCEEDED, FAILED, CANCELLED = (
     f"STATE_{name}" for name in ("IN_PROGRESS", "SUCCEEDED", "FAILED", "CANCELLED")
 )
 _PROGRESS = {
-    StepType.FOR_ITERATION: "PROGRESS_TYPE_FOR",
-    StepType.CONDITION: "PROGRESS_TYPE_SWITCH",
-    StepType.RETRY: "PROGRESS_TYPE_RETRY",
-    StepType.PARALLEL_BRANCH_ENTRY: "PROGRESS_TYPE_PARALLEL_BRANCH",
+    StepType.FOR_ITERATION.value: "PROGRESS_TYPE_FOR",
+    StepType.CONDITION.value: "PROGRESS_TYPE_SWITCH",
+    StepType.RETRY.value: "PROGRESS_TYPE_RETRY",
+    StepType.PARALLEL_BRANCH_ENTRY.value: "PROGRESS_TYPE_PARALLEL_BRANCH",
 }
 
 
-class StepEntry(msgspec.Struct, array_like=True):
-    """One step or part of one. Times are in seconds since the epoch; numbers of other entries count from 1."""
+class Row(msgspec.Struct, array_like=True):
+    """What is kept of an entry, in the order of their numbers: the rest follows from it. Times are epoch seconds."""
 
-    number: int
     routine: str
     step: str
     kind: str  # as the API names it
+    thread: str
+    parent: int  # number of the entry around it; 0: none
+    count: int | None  # among its siblings
+    expected: int | None
     created: float
     updated: float
     state: str = IN_PROGRESS
     exception: str | None = None  # JSON
-    parent: int | None = None
-    previous: int | None = None
-    next: int | None = None
-    children: list[int] = []
-    thread: str = ""
-    progress: str | None = None
-    progress_number: int | None = None
-    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepEntry:
+    """One step or part of one, with its number and those of its neighbours, from 1."""
+
+    number: int
+    row: Row
+    progress: str | None
+    parent: int | None
+    previous: int | None
+    next: int | None
+    children: Sequence[int]
 
 
 class Recorder:
-    """The observer that makes an execution's entries."""
+    """The observer that makes an execution's entries. It hears of every step, so it only takes notes.
 
-    def __init__(self, time: Callable[[], float]) -> None:
-        self.entries: list[StepEntry] = []
+    `full` is called once there are as many as are kept: from then on nobody has to tell it anything.
+    """
+
+    def __init__(self, time: Callable[[], float], full: Callable[[], None]) -> None:
+        self._rows: list[Row] = []
         self._time = time
-        self._last_at_top: dict[str, StepEntry] = {}  # by thread
+        self._full = full
         self._last_error: tuple[WorkflowError | None, str] = (None, "")
 
     def started(self, run: StepRun) -> None:
         """Make an entry."""
-        if len(self.entries) >= MAX_ENTRIES:
+        rows = self._rows
+        if len(rows) >= MAX_ENTRIES:
+            self._full()
             return
         now = self._time()
-        entry = StepEntry(len(self.entries) + 1, run.routine, run.step, run.type.value, now, now, thread=run.thread)
-        self.entries.append(entry)
-        run.note = entry
-        if run.number is not None:
-            progress = _PROGRESS.get(run.type)
-            is_parallel = run.parent is not None and run.parent.type is StepType.PARALLEL_FOR
-            entry.progress = "PROGRESS_TYPE_PARALLEL_FOR" if is_parallel else progress
-            entry.progress_number, entry.expected = run.number, run.expected
-        self._link(entry, run.parent.note if run.parent is not None else None)
-
-    def _link(self, entry: StepEntry, parent: StepEntry | None) -> None:
-        if parent is not None:
-            entry.parent = parent.number
-            before = self.entries[parent.children[-1] - 1] if parent.children else None
-            parent.children.append(entry.number)
-        else:
-            before = self._last_at_top.get(entry.thread)
-            self._last_at_top[entry.thread] = entry
-        # Branches of a parallel step don't follow each other.
-        if before is not None and before.thread == entry.thread:
-            entry.previous, before.next = before.number, entry.number
+        parent = 0 if run.parent is None else run.parent.note[0]
+        row = Row(run.routine, run.step, run.type._value_, run.thread, parent, run.number, run.expected, now, now)
+        rows.append(row)
+        run.note = (len(rows), row)
 
     def ended(self, run: StepRun, error: WorkflowError | None) -> None:
         """Close the entry."""
-        entry: StepEntry | None = run.note
-        if entry is None:
+        if run.note is None:
             return
-        entry.updated = self._time()
-        entry.state = SUCCEEDED if error is None else FAILED
-        if error is not None:
-            entry.exception = self._payload(error)
+        row: Row = run.note[1]
+        row.updated = self._time()
+        if error is None:
+            row.state = SUCCEEDED
+        else:
+            row.state, row.exception = FAILED, self._payload(error)
 
     def retried(self, run: StepRun, error: WorkflowError, attempt: int, delay_s: float) -> None:
         """The next attempt has an entry of its own."""
@@ -111,42 +110,78 @@ class Recorder:
             self._last_error = (error, text)
         return self._last_error[1]
 
+    def entries(self) -> list[StepEntry]:
+        """The entries so far."""
+        return _linked(self._rows)
+
     def stored(self, now: float) -> bytes:
         """The entries as they are kept once the execution has ended; steps that were still running were cancelled."""
-        for entry in self.entries:
-            if entry.state == IN_PROGRESS:
-                entry.state, entry.updated = CANCELLED, now
-        return msgspec.msgpack.encode(self.entries)
+        for row in self._rows:
+            if row.state == IN_PROGRESS:
+                row.state, row.updated = CANCELLED, now
+        return msgspec.msgpack.encode(self._rows)
 
 
-def load(row: bytes) -> list[StepEntry]:
+def load(data: bytes) -> list[StepEntry]:
     """The entries of an execution that has ended."""
-    return msgspec.msgpack.decode(row, type=list[StepEntry])
+    return _linked(msgspec.msgpack.decode(data, type=list[Row]))
+
+
+def _linked(rows: Sequence[Row]) -> list[StepEntry]:
+    """The entries with their neighbours: those before and after them in the same thread, under the same parent."""
+    children: dict[int, list[int]] = defaultdict(list)
+    previous: dict[int, int] = {}
+    following: dict[int, int] = {}
+    last: dict[tuple[int, str], int] = {}
+    for number, row in enumerate(rows, 1):
+        children[row.parent].append(number)
+        if (before := last.get((row.parent, row.thread))) is not None:
+            previous[number], following[before] = before, number
+        last[row.parent, row.thread] = number
+    return [
+        StepEntry(
+            number,
+            row,
+            _progress(row, rows[row.parent - 1].kind if row.parent else ""),
+            row.parent or None,
+            previous.get(number),
+            following.get(number),
+            children.get(number, ()),
+        )
+        for number, row in enumerate(rows, 1)
+    ]
+
+
+def _progress(row: Row, around: str) -> str | None:
+    if row.count is None:
+        return None
+    return "PROGRESS_TYPE_PARALLEL_FOR" if around == StepType.PARALLEL_FOR.value else _PROGRESS.get(row.kind)
 
 
 def as_json(entry: StepEntry, execution: str, *, detailed: bool, stamp: Callable[[float], str]) -> dict[str, Any]:
     """The entry as the API shows it. `detailed` adds what only that execution history level has."""
+    row = entry.row
     found: dict[str, Any] = {
         "name": f"{execution}/stepEntries/{entry.number}",
         "entryId": str(entry.number),
-        "createTime": stamp(entry.created),
-        "updateTime": stamp(entry.updated),
-        "routine": entry.routine,
-        "step": entry.step,
-        "stepType": entry.kind,
-        "state": entry.state,
+        "createTime": stamp(row.created),
+        "updateTime": stamp(row.updated),
+        "routine": row.routine,
+        "step": row.step,
+        "stepType": row.kind,
+        "state": row.state,
     }
     links = {"parent": entry.parent, "previous": entry.previous, "next": entry.next}
     navigation: dict[str, Any] = {name: str(number) for name, number in links.items() if number is not None}
     if entry.children:
         navigation["children"] = [str(number) for number in entry.children]
-    metadata: dict[str, Any] = {"threadId": entry.thread} if entry.thread else {}
+    metadata: dict[str, Any] = {"threadId": row.thread} if row.thread else {}
     if entry.progress is not None:
-        metadata |= {"progressType": entry.progress, "progressNumber": str(entry.progress_number)}
-    if detailed and entry.expected is not None:
-        metadata["expectedIteration"] = str(entry.expected)
-    if entry.exception is not None:
-        found["exception"] = {"payload": entry.exception}
+        metadata |= {"progressType": entry.progress, "progressNumber": str(row.count)}
+    if detailed and row.expected is not None:
+        metadata["expectedIteration"] = str(row.expected)
+    if row.exception is not None:
+        found["exception"] = {"payload": row.exception}
     return {**found, "navigationInfo": navigation, "stepEntryMetadata": metadata}
 
 

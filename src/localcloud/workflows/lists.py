@@ -38,14 +38,14 @@ STEP_ENTRIES: Listing[StepEntry] = Listing(
     Fields(
         {
             "entryId": Field(lambda each: each.number, int),
-            "createTime": Field(lambda each: each.created, moment),
-            "updateTime": Field(lambda each: each.updated, moment),
-            "routine": Field(lambda each: each.routine),
-            "step": Field(lambda each: each.step),
-            "stepType": Field(lambda each: each.kind),
+            "createTime": Field(lambda each: each.row.created, moment),
+            "updateTime": Field(lambda each: each.row.updated, moment),
+            "routine": Field(lambda each: each.row.routine),
+            "step": Field(lambda each: each.row.step),
+            "stepType": Field(lambda each: each.row.kind),
             "parent": Field(lambda each: each.parent, int),
             # The documentation's example has SUCCEEDED, the resource STATE_SUCCEEDED.
-            "state": Field(lambda each: each.state, lambda text: text if text[:6] == "STATE_" else f"STATE_{text}"),
+            "state": Field(lambda each: each.row.state, lambda text: text if text[:6] == "STATE_" else f"STATE_{text}"),
         }
     ),
     order=("entryId", "createTime", "updateTime", "routine", "step", "stepType", "state"),

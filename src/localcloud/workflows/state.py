@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -256,7 +257,7 @@ class Workflows:
         execution = self.get(name)
         live = self._live.get(name)
         if live is not None:
-            return live.recorder.entries if live.recorder is not None else []
+            return live.recorder.entries() if live.recorder is not None else []
         row = self.context.store.get(history.TABLE, execution.key)
         return [] if row is None else history.load(row)
 
@@ -287,7 +288,8 @@ class Workflows:
     def _prune(self) -> None:
         """Forget executions that ended long ago."""
         store, latest = self.context.store, self.context.clock.time() - KEPT_S
-        for marker, _ in store.items(_ENDED):
+        while (oldest := next(store.items(_ENDED, limit=1), None)) is not None:
+            marker = oldest[0]
             moment, _, key = marker.partition("/")
             if float(moment) > latest:
                 return
@@ -311,7 +313,6 @@ class Workflows:
             return
         context, account = self.context, self.definitions.account(workflow)
         callbacks = Callbacks(context, execution.name)
-        recorder = Recorder(context.clock.time) if self.watch is None else None
         run = Run(
             program=program,
             journal=Journal(context.store, execution.key),
@@ -326,8 +327,12 @@ class Workflows:
             http_url=context.http_url,
             log=_logger(execution),
             tokens=_Tokens(context.identity, account),
-            observer=recorder if self.watch is None else self.watch(execution),
         )
+        recorder = None
+        if self.watch is None:
+            run.observer = recorder = Recorder(context.clock.time, partial(setattr, run, "observer", None))
+        else:
+            run.observer = self.watch(execution)
         task = asyncio.get_running_loop().create_task(self._drive(execution, run))
         self._live[execution.name] = _Live(run, callbacks, recorder, task)
 

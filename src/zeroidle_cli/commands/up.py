@@ -47,6 +47,10 @@ def up(
     pubsub_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of Google's emulator, if it is asked for; 0 takes a free one.")
     ] = PUBSUB_PORT,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="A host outside this machine that workflows may call; repeatable."),
+    ] = None,
     open_console: Annotated[bool, typer.Option("--open", help="Show the console in a browser.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -68,6 +72,7 @@ def up(
         grpc_port=grpc_port,
         official_pubsub=pubsub is PubSub.OFFICIAL,
         pubsub_port=pubsub_port,
+        allowed_hosts=tuple(allow_host or ()),
     ) as cloud:
         told = _told(here, cloud, folder)
         if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -117,7 +118,8 @@ def run(
         )
         _show_logs()
         watch = None if quiet or as_json else _Watch(source)
-        execution, interrupted = _until_ended(run_single(spec, argument, around, watch, timeout))
+        with watch.status if watch else contextlib.nullcontext():
+            execution, interrupted = _until_ended(run_single(spec, argument, around, watch, timeout))
     except DeploymentError as error:
         _refuse(sources.refusal(error), as_json, sources.Source(source.name, source.text))
     except ApiError as error:
@@ -154,6 +156,8 @@ class _Watch:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        # What runs right now, on a line that goes away; off a terminal there is none.
+        self.status = err.status("starting")
         self.printer: StepPrinter | None = None
 
     def __call__(self, clock: Clock) -> StepPrinter:
@@ -162,7 +166,13 @@ class _Watch:
         def what(step: Any) -> str:
             return self._source.called_at(step.position.line) if step.type.name.endswith("_CALL") else ""
 
-        self.printer = StepPrinter(clock, lambda line: err.print(line, soft_wrap=not err.is_terminal), what)
+        def show(line: Text) -> None:
+            err.print(line, soft_wrap=not err.is_terminal)
+
+        def begin(name: str) -> None:
+            self.status.update(escape(name))
+
+        self.printer = StepPrinter(clock, show, what, begin)
         return self.printer
 
 
@@ -251,4 +261,4 @@ def _print_error(execution: Execution, payload: Any, source: Source) -> None:
 
 def _print_last(value: Any) -> None:
     """One line, the last on stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(value) + "\n")

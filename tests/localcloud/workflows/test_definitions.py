@@ -172,6 +172,43 @@ def test_workflows_are_filtered_ordered_and_paged_without_their_sources() -> Non
     with_client(use, transport="rest")
 
 
+@pytest.mark.parametrize("mask", ["sourceContents", "source_contents", "*", ""])
+def test_a_mask_is_taken_in_either_case(mask: str) -> None:
+    async def scenario(both: Served) -> None:
+        parent = both.cloud.deploy(ONE)
+
+        status, _ = await both.rest("PATCH", f"{parent}?updateMask={mask}", json={"sourceContents": TWO})
+
+        assert status == 200
+        assert both.cloud.workflows.workflow(parent).spec.source == TWO
+
+    on_wire(scenario)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "workflows?workflowId=x", '{"sourceContents": "\\ud800"}'),
+        ("POST", "workflows?workflowId=x", '{"sourceContents": "a", "userEnvVars": {"A": 1}}'),
+        ("POST", "workflows?workflowId=x", "[]"),
+        ("POST", "workflows?workflowId=x", b"\xff\xfe"),
+        ("POST", "workflows", '{"sourceContents": "- a:\\n    next: end"}'),
+        ("GET", "workflows?colour=red", None),
+        ("GET", "workflows?pageToken=abc", None),
+        ("GET", "workflows?orderBy=colour", None),
+        ("GET", "workflows?pageSize=99999999999999", None),
+        ("GET", "operations?pageSize=-1", None),
+    ],
+)
+def test_a_malformed_request_is_an_invalid_argument(method: str, path: str, body: Any) -> None:
+    async def scenario(both: Served) -> None:
+        status, answer = await both.rest(method, f"{PARENT}/{path}", data=body)
+
+        assert (status, answer["error"]["status"]) == (400, "INVALID_ARGUMENT")
+
+    on_wire(scenario)
+
+
 def test_deleting_a_workflow_cancels_and_deletes_its_executions() -> None:
     async def scenario(both: Served) -> None:
         parent = both.cloud.deploy(SLEEPER)
@@ -197,7 +234,9 @@ def test_operations_are_found_listed_and_deleted() -> None:
         _, made = await both.rest("POST", f"{PARENT}/workflows?workflowId=flow", json=body)
 
         assert (await both.rest("GET", made["name"]))[1] == made
-        assert (await both.rest("GET", f"{PARENT}/operations?filter=verb%3Dcreate"))[1] == {"operations": [made]}
+        assert (await both.rest("GET", f"{PARENT}/operations?filter=verb%3Dcreate&returnPartialSuccess=false"))[1] == {
+            "operations": [made]
+        }
         stub = operations_pb2_grpc.OperationsStub(both.channel)
         waited = await stub.WaitOperation(operations_pb2.WaitOperationRequest(name=made["name"]))
         assert waited.done
