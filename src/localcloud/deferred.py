@@ -32,7 +32,8 @@ class _Deferred(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         submodule = f"{self.__name__}.{name}"
-        if not name.startswith("_") and importlib.util.find_spec(submodule) is not None:
+        # Any other submodule is filled by the package's own code: `services` gets its `executions` there.
+        if name == "types" or submodule in PACKAGES:
             return importlib.import_module(submodule)
         with _lock:
             if self.__name__ in _running:  # its own code asks for what it has not defined

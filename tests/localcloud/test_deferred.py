@@ -43,6 +43,16 @@ def test_clients_are_imported_after_it_as_ever() -> None:
     assert printed.split() == ["PublisherClient", "WorkflowsClient", "ExecutionsClient", "True", "True", "module"]
 
 
+def test_the_transports_of_a_client_are_found_before_the_client() -> None:
+    printed = run("""
+        import localcloud.cloud
+        from google.cloud.workflows import executions_v1
+        print(executions_v1.services.executions.transports.ExecutionsGrpcTransport.__name__)
+    """)
+
+    assert printed.split() == ["ExecutionsGrpcTransport"]
+
+
 def test_what_is_not_in_a_package_is_missing_as_ever() -> None:
     printed = run("""
         import localcloud.cloud, google.pubsub_v1
