@@ -174,6 +174,7 @@ class LocalCloud:
             ],
             [
                 *(pubsub_api.grpc_handlers(self.pubsub) if self._bridge is None else ()),
+                *run_api.grpc_handlers(self.run),
                 *workflows_api.grpc_handlers(self.workflows),
             ],
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -39,6 +40,15 @@ class Context:
     def service_account(self, name: str) -> str:
         """The email of a service account, by its name in this project or by its email."""
         return name if "@" in name else f"{name}@{self.project}.iam.gserviceaccount.com"
+
+    @property
+    def project_number(self) -> int:
+        """Of the project; here it follows from its id."""
+        return 10**11 + int.from_bytes(hashlib.sha256(self.project.encode()).digest()[:8], "big") % (9 * 10**11)
+
+    def account_of(self, name: str) -> str:
+        """The email of the service account that something runs as; without one it is the default of the project."""
+        return self.service_account(name) if name else f"{self.project_number}-compute@developer.gserviceaccount.com"
 
     def service_url(self, service: str) -> str:
         """The address, and so the token audience, of a Cloud Run service."""

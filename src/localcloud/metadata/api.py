@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from localcloud.context import Context
+from localcloud.faults import Action
 from localcloud.gateway import is_loopback
 from localcloud.identity import LIFETIME_S
 from localcloud.metadata import state
@@ -21,6 +22,7 @@ from localcloud.metadata.state import ACCOUNTS, Metadata
 ROOT = "/computeMetadata/v1"
 FLAVOR = "Metadata-Flavor"
 _TOKENS = ("identity", "token")
+_ACTIONS = frozenset[Action](("fail", "fail_after", "delay"))
 _OWN_HOST = b"metadata.google.internal"
 
 
@@ -91,11 +93,11 @@ class Api:
         return scopes if isinstance(scopes, tuple) else ()
 
     async def _faults(self, call: str, resource: str) -> None:
-        fault = self._context.faults.take(call, resource.strip("/"))
+        fault = self._context.faults.take(call, resource.strip("/"), _ACTIONS)
         if fault is not None and fault.action == "delay":
             await self._context.clock.sleep(fault.delay_s)
         elif fault is not None:  # reading has no effect, so before and after it are the same
-            raise MetadataError(fault.status, f"injected fault: {fault.status}\n")
+            raise MetadataError(fault.http_status, f"Fault ordered for {fault.call}.\n")
 
 
 def _check(request: web.BaseRequest) -> None:

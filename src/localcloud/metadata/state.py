@@ -115,29 +115,19 @@ def account(email: str, scopes: tuple[str, ...] = (CLOUD_PLATFORM,)) -> dict[str
 
 def of_container(context: Context, service_account: str, instance: str) -> Metadata:
     """What a container on Cloud Run sees. `instance` is its id, `service_account` as in a ServiceSpec."""
-    number = project_number(context.project)
-    email = (
-        context.service_account(service_account)
-        if service_account
-        else f"{number}-compute@developer.gserviceaccount.com"
-    )
+    number = context.project_number
     return Metadata(
         {
             "instance": {
                 "id": instance,
                 "region": f"projects/{number}/regions/{context.location}",
                 "zone": f"projects/{number}/zones/{context.location}-1",
-                ACCOUNTS: account(email),
+                ACCOUNTS: account(context.account_of(service_account)),
             },
             "project": {"numeric-project-id": number, "project-id": context.project},
             "universe": {"universe-domain": "googleapis.com"},
         }
     )
-
-
-def project_number(project: str) -> int:
-    """The number of a project; here it follows from the id."""
-    return 10**11 + int.from_bytes(hashlib.sha256(project.encode()).digest()[:8], "big") % (9 * 10**11)
 
 
 def _names(path: str) -> list[str]:

@@ -44,6 +44,9 @@ _HOP_BY_HOP = frozenset(
 log = logging.getLogger(__name__)
 
 
+grpc_handlers = admin.grpc_handlers  # of the Admin API; services themselves speak HTTP
+
+
 def routes(run: Run) -> list[BaseRoute]:
     """The services, and the read side of the Admin API."""
     return [_ServiceRoute(Proxy(run)), *admin.routes(run)]

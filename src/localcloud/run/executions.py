@@ -11,7 +11,8 @@ import contextlib
 import os
 import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -66,18 +67,44 @@ class Jobs:
         """No execution is running."""
         return not self._running
 
-    def deploy(self, spec: JobSpec, *, fixed: int | None = None, image: str = "") -> Job:
-        """Create or change a job. The same again changes nothing. `fixed` words of the command are no arguments."""
-        fixed = len(spec.command) if fixed is None else fixed
+    def deploy(self, spec: JobSpec) -> Job:
+        """Create or change a job. The same again changes nothing."""
+        return self.save_job(spec, fixed=len(spec.command))
+
+    def save_job(
+        self,
+        spec: JobSpec,
+        *,
+        fixed: int,
+        image: str = "",
+        by_api: bool = False,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        annotations: Mapping[str, str] = MappingProxyType({}),
+    ) -> Job:
+        """As `deploy`; `fixed` words of the command are no arguments."""
         stored, now = self._store.get(_JOBS, spec.name), self.context.clock.time()
-        if stored is None:
-            job = Job(spec, str(uuid.uuid4()), now, now, fixed, image)
-        else:
+        created, uid, generation, executions, latest = now, str(uuid.uuid4()), 0, 0, ""
+        given = (spec, fixed, image, by_api, dict(labels), dict(annotations))
+        if stored is not None:
             job = self.job(spec.name)
-            if (job.spec, job.fixed, job.image) == (spec, fixed, image):
+            if (job.spec, job.fixed, job.image, job.by_api, job.labels, job.annotations) == given:
                 return job
-            job.spec, job.fixed, job.image, job.updated = spec, fixed, image, now
-            job.generation += 1
+            created, uid, generation = job.created, job.uid, job.generation
+            executions, latest = job.executions, job.latest
+        job = Job(
+            spec,
+            uid,
+            created,
+            now,
+            fixed,
+            image,
+            generation + 1,
+            executions,
+            latest,
+            by_api,
+            dict(labels),
+            dict(annotations),
+        )
         self._save_job(job)
         return job
 

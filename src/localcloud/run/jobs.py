@@ -113,7 +113,10 @@ class Task(msgspec.Struct):
 
 
 class Job(msgspec.Struct):
-    """A job as it is deployed. `fixed` is how many words of the command are no arguments."""
+    """A job as it is deployed. `fixed` is how many words of the command are no arguments.
+
+    `by_api` says that it was deployed through the Run API, whose callers may then see the values of its variables.
+    """
 
     spec: JobSpec
     uid: str
@@ -124,6 +127,7 @@ class Job(msgspec.Struct):
     generation: int = 1
     executions: int = 0
     latest: str = ""  # the name of its last execution
+    by_api: bool = False
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
@@ -140,6 +144,7 @@ class Execution(msgspec.Struct):
     fixed: int = 1
     completed: float | None = None
     cancelled: bool = False  # asked to end
+    by_api: bool = False
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
@@ -147,6 +152,28 @@ class Execution(msgspec.Struct):
     def key(self) -> str:
         """The key of the stored document."""
         return f"{self.spec.name}/{self.name}"
+
+    @property
+    def started(self) -> float | None:
+        """When its first task did."""
+        return min((task.started for task in self.tasks if task.started is not None), default=None)
+
+    @property
+    def succeeded(self) -> bool:
+        """It has ended, and every task well."""
+        return self.completed is not None and all(task.state is TaskState.SUCCEEDED for task in self.tasks)
+
+    @property
+    def message(self) -> str:
+        """Why it has not succeeded, if it has not."""
+        if self.cancelled:
+            return "Execution was cancelled." if self.completed is not None else "Execution is being cancelled."
+        failed = next((task for task in self.tasks if task.state is TaskState.FAILED), None)
+        return "" if failed is None else f"Task {self.task_name(failed)} failed with message: {failed.message}"
+
+    def task_name(self, task: Task) -> str:
+        """The last part of a task's name."""
+        return f"{self.name}-task{task.index}"
 
     def count(self, state: TaskState) -> int:
         """How many of its tasks are in this state."""
@@ -167,7 +194,7 @@ class Execution(msgspec.Struct):
 def new_execution(job: Job, spec: JobSpec, name: str, uids: Sequence[str], now: float) -> Execution:
     """An execution that is to start. `uids` are its own and one for each task."""
     tasks = [Task(index, uid) for index, uid in enumerate(uids[1:])]
-    return Execution(name, uids[0], spec, now, tasks, job.image, job.fixed)
+    return Execution(name, uids[0], spec, now, tasks, job.image, job.fixed, by_api=job.by_api)
 
 
 def to_start(execution: Execution) -> list[Task]:

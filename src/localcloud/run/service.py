@@ -6,12 +6,14 @@ import asyncio
 import logging
 import os
 import secrets
+import uuid
 from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from localcloud.activity import Level
 from localcloud.context import Context
@@ -21,13 +23,15 @@ from localcloud.run.errors import InstanceFailed, NoInstance, NoSuchService
 from localcloud.run.executions import Jobs
 from localcloud.run.instances import ColdStart, Instance, Phase, StartFailed, free_port
 from localcloud.run.logs import LogWriter
-from localcloud.run.state import ServiceSpec
+from localcloud.run.state import Deployed, Revision, ServiceSpec
 from localcloud.run.watchdog import Watchdog
 
 QUICK_GRACE_S = 2.0  # at the end of the local cloud nobody waits ten seconds
 # Shorter than the keep-alive of gunicorn (2 s) and uvicorn (5 s): a connection taken from the pool is then alive.
 KEEP_ALIVE_S = 1.5
 KEPT_COLD_STARTS = 1000
+KEPT_REVISIONS = 100  # https://cloud.google.com/run/quotas has 1,000
+_SERVICES = "run.services"
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,10 @@ class Run:
         """Be ready to start instances; those of `min_instances` start now."""
         if self.context.store.is_temporary:  # else there is nothing to watch before the first instance
             self._watchdog.pipe()
+        for name, stored in self.context.store.items(_SERVICES):
+            record = _decode(stored)
+            if record.by_api and name not in self._services:
+                self._services[name] = Service(self, record.revisions[-1].spec, record, self._watchdog)
         self._started = True
         for service in self._services.values():
             service.scale()
@@ -79,13 +87,33 @@ class Run:
 
     def deploy(self, spec: ServiceSpec) -> None:
         """Make `spec` the newest revision of its service. The same spec again changes nothing."""
+        self.save_service(spec, fixed=len(spec.command))
+
+    def save_service(self, spec: ServiceSpec, **described: Any) -> Service:
+        """As `deploy`; `described` are fields of `Deployed`."""
         service = self._services.get(spec.name)
         if service is None:
-            service = self._services[spec.name] = Service(self, spec, self._watchdog)
-        elif service.spec != spec:
-            service.revise(spec)
+            stored, now = self.context.store.get(_SERVICES, spec.name), self.context.clock.time()
+            known = Deployed(str(uuid.uuid4()), now, now) if stored is None else _decode(stored)
+            service = self._services[spec.name] = Service(self, spec, known, self._watchdog)
+        service.deploy(spec, {"image": "", "by_api": False, "labels": {}, "annotations": {}, **described})
         if self._started:
             service.scale()
+        return service
+
+    def save(self, record: Deployed) -> None:
+        """Write down what is deployed."""
+        data = msgspec.json.encode(record, enc_hook=str)
+        self.context.store.put(_SERVICES, record.revisions[-1].spec.name, data)
+
+    async def delete(self, name: str) -> Service:
+        """Remove a service and end its instances. Raises NoSuchService."""
+        service = self.service(name)
+        self.context.store.delete(_SERVICES, name)
+        del self._services[name]
+        service.close()
+        await service.stop()
+        return service
 
     def service(self, name: str) -> Service:
         """The service of this name. Raises NoSuchService."""
@@ -116,11 +144,10 @@ class Run:
 class Service:
     """One service: its newest revision, its instances and the requests that wait for one."""
 
-    def __init__(self, run: Run, spec: ServiceSpec, watchdog: Watchdog) -> None:
+    def __init__(self, run: Run, spec: ServiceSpec, record: Deployed, watchdog: Watchdog) -> None:
         self.spec = spec
+        self.record = record
         self.url = run.context.service_url(spec.name)
-        self.generation = 0
-        self.created = self.updated = run.context.clock.now()
         self.instances: list[Instance] = []
         self._run = run
         self._clock = run.context.clock
@@ -132,19 +159,34 @@ class Service:
         self._may_start_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped = False
-        self.revise(spec)
 
     @property
     def waiting(self) -> int:
         """Requests in the queue."""
         return len(self._queue)
 
-    def revise(self, spec: ServiceSpec) -> None:
+    @property
+    def revision(self) -> str:
+        """The name of the one that takes new requests."""
+        return self.record.revisions[-1].name
+
+    def deploy(self, spec: ServiceSpec, described: Mapping[str, Any]) -> None:
+        """Change what is deployed; another spec makes a new revision, fields of `Deployed` alone don't."""
+        is_new = not self.record.revisions or self.record.revisions[-1].spec != spec
+        if is_new or any(getattr(self.record, name) != value for name, value in described.items()):
+            self.record = msgspec.structs.replace(
+                self.record, **described, updated=self._clock.time(), generation=self.record.generation + 1
+            )
+            if is_new:
+                self._revise(spec)
+            self._run.save(self.record)
+
+    def _revise(self, spec: ServiceSpec) -> None:
         """A new revision takes all new requests; instances of the old one finish theirs and stop."""
         self.spec = spec
-        self.generation += 1
-        self.updated = self._clock.now()
-        self.revision = f"{spec.name}-{self.generation:05d}-{secrets.token_hex(2)[:3]}"
+        name = f"{spec.name}-{self.record.generation:05d}-{secrets.token_hex(2)[:3]}"
+        revision = Revision(name, str(uuid.uuid4()), spec, self._clock.time())
+        self.record.revisions = [*self.record.revisions, revision][-KEPT_REVISIONS:]
         self._failures, self._may_start_at = 0, 0.0
         for instance in self.instances:
             instance.retired = True
@@ -332,6 +374,10 @@ class Service:
 
 _SHUTTING_DOWN = "The local cloud is shutting down."
 _LIVE = (Phase.STARTING, Phase.READY)
+
+
+def _decode(stored: bytes) -> Deployed:
+    return msgspec.json.decode(stored, type=Deployed, dec_hook=lambda _, value: Path(value))
 
 
 async def _never_twice(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

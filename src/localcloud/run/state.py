@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import msgspec
+
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
 ROUNDING_S = 1e-3  # epoch seconds as floats are good to a microsecond
@@ -60,6 +62,34 @@ def checked_name(kind: str, name: str) -> None:
     """Raises ValueError where a resource cannot be called so."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"{kind} name is {name!r:.80}; expected {_NAME.pattern}")
+
+
+class Revision(msgspec.Struct):
+    """A service as it was deployed at one time."""
+
+    name: str
+    uid: str
+    spec: ServiceSpec
+    created: float
+
+
+class Deployed(msgspec.Struct):
+    """What is stored of a service; the last revision is the current one. Times are virtual.
+
+    `fixed` is how many words of the command are no arguments. `by_api` says that it was deployed through the Run API:
+    then it is there again after a restart, and its callers may see the values of its variables.
+    """
+
+    uid: str
+    created: float
+    updated: float
+    generation: int = 0
+    revisions: list[Revision] = []
+    fixed: int = 1
+    image: str = ""
+    by_api: bool = False
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
 
 
 class Slot(Protocol):

@@ -18,6 +18,7 @@ from localcloud.context import Context
 from localcloud.faults import Faults
 from localcloud.gateway import Gateway
 from localcloud.identity import Identity
+from localcloud.interruptions import interruptible
 from localcloud.run import api
 from localcloud.run.service import Run
 from localcloud.run.state import ServiceSpec
@@ -86,20 +87,21 @@ class Bench:
 
     async def _start(self, state: Path) -> None:
         self.clock = Clock(frozen=True)
-        self.gateway = Gateway()
+        faults = Faults()
+        self.gateway = Gateway(faults=faults)
         self.context = Context(
             project="local",
             location="us-central1",
             clock=self.clock,
             store=Store(state),
-            faults=Faults(),
-            identity=Identity(self.clock),
+            faults=faults,
+            identity=Identity(self.clock, http_url=self.gateway.http_url),
             http_url=self.gateway.http_url,
             grpc_address=self.gateway.grpc_address,
         )
         self.run = Run(self.context)
         await self.run.start()
-        await self.gateway.start(api.routes(self.run))
+        await self.gateway.start(interruptible(faults, "run", api.routes(self.run)), api.grpc_handlers(self.run))
         await self.run.jobs.start()
 
     def close(self) -> None:
