@@ -20,7 +20,7 @@ from yarl import URL
 
 from localcloud.faults import CUT, INVOCATION, ConnectionLost, Fault
 from localcloud.identity import InvalidToken
-from localcloud.run import admin
+from localcloud.run import admin, knative
 from localcloud.run.errors import (
     Forbidden,
     Injected,
@@ -48,8 +48,8 @@ grpc_handlers = admin.grpc_handlers  # of the Admin API; services themselves spe
 
 
 def routes(run: Run) -> list[BaseRoute]:
-    """The services, and the read side of the Admin API."""
-    return [_ServiceRoute(Proxy(run)), *admin.routes(run)]
+    """The services, the Admin API, and what gcloud asks for in its older form."""
+    return [_ServiceRoute(Proxy(run)), *admin.routes(run), *knative.routes(run)]
 
 
 class _ServiceRoute(BaseRoute):

@@ -20,10 +20,10 @@ class RunError(Exception):
         self.hint = hint
         self.headers = headers or {}
 
-    def body(self) -> bytes:
+    def body(self, *, with_hint: bool = True) -> bytes:
         """The error as JSON."""
         error: dict[str, object] = {"code": self.code, "message": self.message, "status": self.status}
-        if self.hint:
+        if self.hint and with_hint:
             error["hint"] = self.hint
         return msgspec.json.encode({"error": error})
 

@@ -13,11 +13,11 @@ from enum import Enum
 import aiohttp
 from yarl import URL
 
-from localcloud.clock import Timer
+from localcloud.clock import Clock, Timer
 from localcloud.metadata import MetadataServer
 from localcloud.run.logs import LogWriter
 from localcloud.run.process import STOP_GRACE_S, Process, environment
-from localcloud.run.state import ServiceSpec
+from localcloud.run.state import Probe, ServiceSpec
 from localcloud.run.watchdog import Watchdog
 
 FIRST_PROBE_S, LONGEST_PROBE_S, PROBE_GROWTH = 0.005, 0.1, 1.1  # finds it ready within a tenth of what the start took
@@ -135,6 +135,21 @@ class Instance:
         self.phase = Phase.READY
         self.cold_start.ready = time.time()
 
+    async def watch(self, probe: Probe, client: aiohttp.ClientSession, clock: Clock) -> bool:
+        """Ask it as the probe says until it ends or fails; returns whether it failed."""
+        failures = 0
+        await clock.sleep(probe.initial_delay_s)
+        while self.phase is Phase.READY and failures < probe.failure_threshold:
+            failures = 0 if await self._passes(probe, client) else failures + 1
+            if failures < probe.failure_threshold:
+                await clock.sleep(probe.period_s)
+        return self.phase is Phase.READY
+
+    async def _passes(self, probe: Probe, client: aiohttp.ClientSession) -> bool:
+        if probe.path is None:
+            return await self._accepts()
+        return 200 <= await self._status(client, probe.path, probe.timeout_s) < 400
+
     def close(self) -> None:
         """It takes no more requests, and is asked to end."""
         if self.phase in (Phase.STARTING, Phase.READY):
@@ -211,14 +226,17 @@ class Instance:
         return True
 
     async def _is_healthy(self, client: aiohttp.ClientSession) -> bool:
-        if self.spec.health_path is None:
-            return True
+        path = self.spec.health_path
+        return path is None or await self._status(client, path, PROBE_TIMEOUT_S) == 200
+
+    async def _status(self, client: aiohttp.ClientSession, path: str, timeout_s: float) -> int:
+        """What a GET of `path` is answered with; 0: not at all."""
         try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                async with client.get(URL(self.url + self.spec.health_path, encoded=True)) as response:
-                    return response.status == 200
+            async with asyncio.timeout(timeout_s):
+                async with client.get(URL(self.url + path, encoded=True)) as response:
+                    return response.status
         except (aiohttp.ClientError, TimeoutError):
-            return False
+            return 0
 
     async def _over(self) -> None:
         await self._metadata.stop()

@@ -19,7 +19,7 @@ from localcloud.context import Context
 from localcloud.run.errors import InvalidArgument
 from localcloud.run.jobs import Execution, Job, JobSpec, Overrides, Task, TaskState
 from localcloud.run.service import Service
-from localcloud.run.state import Deployed, Revision, ServiceSpec
+from localcloud.run.state import Deployed, Probe, Revision, ServiceSpec
 
 SUCCEEDED = run_v2.Condition.State.CONDITION_SUCCEEDED
 FAILED = run_v2.Condition.State.CONDITION_FAILED
@@ -238,7 +238,18 @@ def _template(context: Context, record: Deployed, spec: ServiceSpec) -> Any:
         probe.tcp_socket.port = 8080
     else:
         probe.http_get.path = spec.health_path
+    if spec.liveness is not None:
+        _show_liveness(container.liveness_probe, spec.liveness)
     return template
+
+
+def _show_liveness(message: Any, probe: Probe) -> None:
+    message.initial_delay_seconds, message.period_seconds = round(probe.initial_delay_s), round(probe.period_s)
+    message.timeout_seconds, message.failure_threshold = math.ceil(probe.timeout_s), probe.failure_threshold
+    if probe.path is None:
+        message.tcp_socket.port = 8080
+    else:
+        message.http_get.path = probe.path
 
 
 def _task_template(context: Context, spec: JobSpec, record: Job | Execution) -> Any:
@@ -312,6 +323,7 @@ def service_spec(context: Context, message: Any, name: str, before: ServiceSpec 
         **_startup(container),
     }
     try:
+        wanted["liveness"] = _liveness(container)
         return ServiceSpec(**wanted), len(container.command), container.image
     except ValueError as error:
         raise InvalidArgument(str(error)) from error
@@ -390,12 +402,30 @@ def _working_directory(container: Any, before: ServiceSpec | JobSpec | None) -> 
     return path
 
 
+def _liveness(container: Any) -> Probe | None:
+    """https://cloud.google.com/run/docs/reference/rest/v2/Container#Probe has the defaults."""
+    if not container.HasField("liveness_probe"):
+        return None
+    probe = container.liveness_probe
+    return Probe(
+        path=_probed_path(probe, "liveness_probe"),
+        initial_delay_s=probe.initial_delay_seconds,
+        period_s=probe.period_seconds or 10,
+        timeout_s=probe.timeout_seconds or 1,
+        failure_threshold=probe.failure_threshold or 3,
+    )
+
+
+def _probed_path(probe: Any, where: str) -> str | None:
+    if probe.WhichOneof("probe_type") == "grpc":
+        raise InvalidArgument(f"{where}.grpc is not supported here; expected http_get or tcp_socket")
+    return (probe.http_get.path or "/") if probe.WhichOneof("probe_type") == "http_get" else None
+
+
 def _startup(container: Any) -> dict[str, Any]:
     if not container.HasField("startup_probe"):
         return {}
     probe = container.startup_probe
-    if probe.WhichOneof("probe_type") == "grpc":
-        raise InvalidArgument("startup_probe.grpc is not supported here; expected http_get or tcp_socket")
     period, failures = probe.period_seconds or 10, probe.failure_threshold or 3
-    path = (probe.http_get.path or "/") if probe.WhichOneof("probe_type") == "http_get" else None
+    path = _probed_path(probe, "startup_probe")
     return {"health_path": path, "startup_timeout_s": float(probe.initial_delay_seconds + period * failures)}

@@ -23,7 +23,7 @@ from localcloud.run.errors import InstanceFailed, NoInstance, NoSuchService
 from localcloud.run.executions import Jobs
 from localcloud.run.instances import ColdStart, Instance, Phase, StartFailed, free_port
 from localcloud.run.logs import LogWriter
-from localcloud.run.state import Deployed, Revision, ServiceSpec
+from localcloud.run.state import Deployed, Probe, Revision, ServiceSpec
 from localcloud.run.watchdog import Watchdog
 
 QUICK_GRACE_S = 2.0  # at the end of the local cloud nobody waits ten seconds
@@ -289,6 +289,8 @@ class Service:
             instance.log_cold_start()
         self._serve_waiting()
         self._watch_idle(instance)
+        if instance.spec.liveness is not None:
+            self._spawn(self._watch_liveness(instance, instance.spec.liveness))
         await instance.ended.wait()
         self.instances.remove(instance)
         self._say(instance, "instance ended", "exit code %s, %d requests served", instance.exit_code, instance.served)
@@ -297,6 +299,13 @@ class Service:
         if instance.served == 0 and not instance.asked_to_end:  # or `min_instances` would start it without end
             self._start_failed(instance, f"ended with exit code {instance.exit_code} before its first request")
         self.scale()
+
+    async def _watch_liveness(self, instance: Instance, probe: Probe) -> None:
+        if await instance.watch(probe, self._run.client, self._clock):
+            reason = f"failed its liveness probe {probe.failure_threshold} times and is killed"
+            self._say(instance, "instance failed", "%s", reason, level="error")
+            self._log.entry(instance.name, {"severity": "ERROR", "message": f"instance {reason}"})
+            instance.kill()
 
     def _start_failed(self, instance: Instance, reason: str) -> None:
         self._failures += 1

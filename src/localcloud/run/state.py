@@ -19,6 +19,28 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]{0,47}[a-z0-9])?")
 
 
 @dataclass(frozen=True)
+class Probe:
+    """How an instance is asked whether it is still well: GET `path` answers 200 to 399; without one, it accepts.
+
+    The first time after `initial_delay_s`, then every `period_s`, both of virtual time; an answer may take `timeout_s`
+    of real time. After `failure_threshold` failures in a row the instance is killed.
+    https://cloud.google.com/run/docs/configuring/healthchecks
+    """
+
+    path: str | None = None
+    initial_delay_s: float = 0.0
+    period_s: float = 10.0
+    timeout_s: float = 1.0
+    failure_threshold: int = 3
+
+    def __post_init__(self) -> None:
+        if self.path is not None and not self.path.startswith("/"):
+            raise ValueError(f"probe: path is {self.path!r:.80}; expected it to start with /")
+        if self.period_s < 1 or self.failure_threshold < 1 or self.timeout_s <= 0 or self.initial_delay_s < 0:
+            raise ValueError("probe: period_s and failure_threshold must be at least 1, timeout_s more than 0")
+
+
+@dataclass(frozen=True)
 class ServiceSpec:
     """What is deployed: a command that serves HTTP on `$PORT`, and how far it scales.
 
@@ -26,6 +48,7 @@ class ServiceSpec:
     process takes real time to start. Without `health_path` an instance is ready once it accepts connections, with it
     once that path answers 200. `max_queue` is how many requests may wait for an instance.
     `service_account` is who it is, by email or by name in this project; if empty, the project's default account.
+    An instance that fails its `liveness` probe is killed.
     """
 
     name: str
@@ -42,6 +65,7 @@ class ServiceSpec:
     health_path: str | None = None
     max_queue: int = 1000
     service_account: str = ""
+    liveness: Probe | None = None
 
     def __post_init__(self) -> None:
         checked_name("service", self.name)

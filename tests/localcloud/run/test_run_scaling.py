@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
 
 import pytest
 
 from localcloud.run.logs import LogFiles
-from tests.localcloud.run.run_bench import until
+from localcloud.run.state import Probe
+from tests.localcloud.run.run_bench import SERVICE, until
 
 
 def test_requests_during_a_cold_start_share_the_instance(bench):
@@ -309,3 +311,44 @@ def test_a_request_that_waits_while_the_cloud_stops_is_refused(bench):
 
     assert [working.result().status, waiting.result().status] == [503, 503]
     assert "shutting down" in waiting.result().json()["error"]["message"]
+
+
+# Is well for as long as the file `well` is there.
+MORTAL = SERVICE.replace(
+    '        if self.path.startswith("/wait/"):',
+    """        if self.path == "/alive" and not pathlib.Path(os.environ["FILES"], "well").exists():
+            return self.send_error(503)
+        if self.path.startswith("/wait/"):""",
+)
+
+
+def test_an_instance_that_fails_its_liveness_probe_is_killed_and_replaced(bench):
+    (bench.files / "well").touch()
+    bench.deploy(script=MORTAL, liveness=Probe("/alive", period_s=10, failure_threshold=2))
+    first = bench.get("/").json()["pid"]
+    instance = bench.instances()[0]
+    bench.clock.advance(seconds=10)
+    (bench.files / "well").unlink()
+
+    def fails() -> bool:
+        bench.clock.advance(seconds=10)
+        return instance.exit_code is not None
+
+    until(fails)
+
+    assert instance.exit_code == -signal.SIGKILL
+    (bench.files / "well").touch()
+    until(lambda: bench.instances() == [])
+    assert bench.get("/").json()["pid"] != first
+    entries = [entry["entry"] for entry in LogFiles(bench.context.store.directory).new() if "entry" in entry]
+    assert "instance failed its liveness probe 2 times and is killed" in [entry["message"] for entry in entries]
+
+
+def test_an_instance_that_is_well_stays(bench):
+    bench.deploy(liveness=Probe(period_s=10), idle_s=3600)
+    pid = bench.get("/").json()["pid"]
+
+    for _ in range(5):
+        bench.clock.advance(seconds=10)
+
+    assert bench.get("/").json()["pid"] == pid
