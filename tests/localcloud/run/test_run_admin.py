@@ -150,6 +150,19 @@ def test_a_mask_changes_the_fields_it_names(bench: Bench, clients: Clients):
     assert changed.latest_ready_revision.rpartition("-")[0].endswith("mine-00001")
 
 
+def test_probes_come_back_as_they_were_set(bench: Bench, clients: Clients):
+    service = a_service(bench)
+    probed = service.template.containers[0]
+    probed.startup_probe = run_v2.Probe(http_get={"path": "/ready"}, period_seconds=20, failure_threshold=3)
+    probed.liveness_probe = run_v2.Probe(http_get={"path": "/alive"}, period_seconds=5, failure_threshold=2)
+
+    created = clients.services.create_service(parent=PARENT, service_id="mine", service=service).result()
+
+    started, lives = created.template.containers[0].startup_probe, created.template.containers[0].liveness_probe
+    assert (started.http_get.path, started.period_seconds * started.failure_threshold) == ("/ready", 60)
+    assert (lives.http_get.path, lives.period_seconds, lives.failure_threshold) == ("/alive", 5, 2)
+
+
 def test_what_only_validates_changes_nothing(bench: Bench, clients: Clients):
     request = run_v2.CreateServiceRequest(
         parent=PARENT, service_id="mine", service=a_service(bench), validate_only=True
@@ -175,6 +188,11 @@ def test_a_name_is_given_once(bench: Bench, clients: Clients):
         pytest.param(lambda it: it.template.containers.clear(), "containers has 0 entries", id="no container"),
         pytest.param(lambda it: setattr(it.template.containers[0], "working_dir", "/none"), "working_dir is", id="cwd"),
         pytest.param(lambda it: setattr(it.template.scaling, "min_instance_count", 101), "min_instances is", id="min"),
+        pytest.param(
+            lambda it: setattr(it.template.containers[0], "liveness_probe", run_v2.Probe(grpc={"port": 1})),
+            "liveness_probe.grpc is not supported",
+            id="probe",
+        ),
     ],
 )
 def test_what_cannot_run_here_is_refused_with_the_field(bench: Bench, clients: Clients, change: Any, message: str):

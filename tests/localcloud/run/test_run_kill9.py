@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from localcloud.cloud import CloudConfig, running
 from localcloud.run.watchdog import Watchdog
 from tests.localcloud.run.run_bench import until
 from tests.localcloud.run.test_run_scaling import STUBBORN
@@ -38,6 +39,27 @@ FUNCTION = textwrap.dedent("""
     @functions_framework.http
     def handle(request):
         return {"pid": os.getpid(), "parent": os.getppid()}
+""")
+
+JOBS = textwrap.dedent("""
+    import sys, threading
+    from pathlib import Path
+    from localcloud.cloud import CloudConfig, Deployment, running
+    from localcloud.run.jobs import JobSpec
+    files, task = Path(sys.argv[1]), sys.argv[2]
+    job = JobSpec("crunch", (sys.executable, "-S", "-c", task), cwd=files, max_retries=0)
+    with running(CloudConfig(state=files / "state"), lambda _: Deployment(jobs=(job,))) as cloud:
+        print(cloud.call(cloud.run.jobs.run, "crunch").name, flush=True)
+        threading.Event().wait()
+""")
+# Notes its process under the number of its attempt; ends once told so.
+TASK = textwrap.dedent("""
+    import os, pathlib, time
+    note = pathlib.Path("attempt-" + os.environ["CLOUD_RUN_TASK_ATTEMPT"])
+    note.with_suffix(".new").write_text(str(os.getpid()))
+    note.with_suffix(".new").rename(note)
+    while not pathlib.Path("go").exists():
+        time.sleep(0.005)
 """)
 
 
@@ -136,3 +158,23 @@ def test_an_orderly_end_spares_what_is_none_of_its_business(tmp_path: Path):
     assert kept.exists()
     child.kill()
     child.wait()
+
+
+def test_kill_9_ends_a_jobs_tasks_and_the_next_start_runs_them_again(tmp_path: Path):
+    process = subprocess.Popen([sys.executable, "-c", JOBS, str(tmp_path), TASK], stdout=subprocess.PIPE, text=True)
+    name = process.stdout.readline().strip()
+    until((tmp_path / "attempt-0").exists)
+    first = int((tmp_path / "attempt-0").read_text())
+
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+    until(lambda: not members(first))
+    with running(CloudConfig(state=tmp_path / "state")) as cloud:
+        until((tmp_path / "attempt-1").exists)
+        (tmp_path / "go").touch()
+        until(cloud.is_idle)
+        execution = cloud.call(cloud.run.jobs.execution, "crunch", name)
+    assert execution.succeeded
+    assert (execution.tasks[0].attempts, execution.tasks[0].failures) == (2, 0)
