@@ -175,9 +175,11 @@ def _check_message(where: str, message: PublishedMessage) -> int:
 
 
 def _check_here(resource: Any, kind: str) -> None:
-    for name in _ELSEWHERE[kind]:
-        if getattr(resource, name) if resource.DESCRIPTOR.fields_by_name[name].is_repeated else resource.HasField(name):
-            raise Unimplemented(f"{name} is set; this emulator of Pub/Sub has none and would ignore it")
+    for field in resource.DESCRIPTOR.fields:
+        if field.name in _ELSEWHERE[kind] and (
+            getattr(resource, field.name) if field.is_repeated else resource.HasField(field.name)
+        ):
+            raise Unimplemented(f"{field.name} is set; this emulator of Pub/Sub has none and would ignore it")
 
 
 def _check_push(resource: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from localcloud.context import Context
@@ -310,19 +310,6 @@ class PubSub:
         self._intake.admit()
         subscription.seek_to(self.snapshots.rows(snapshot))
         self.context.activity.emit("pubsub", short_name(name), "sought", "to %s", short_name(snapshot))
-
-    def check_exists(self, name: str) -> None:
-        """Raises NotFound for a name that is no topic, subscription, snapshot or schema."""
-        kind = name.split("/")[2] if name.count("/") == 3 else ""
-        find: dict[str, Callable[[str], object]] = {
-            "topics": self.topic,
-            "subscriptions": self.subscription,
-            "snapshots": self.snapshots.get,
-            "schemas": self.schemas.get,
-        }
-        if kind not in find:
-            raise InvalidArgument(f"resource is {shown(name)}; expected a topic, subscription, snapshot or schema")
-        find[kind](name)
 
     def _attached(self, name: str) -> Subscription:
         subscription = self.subscription(name)
