@@ -30,6 +30,7 @@ class Backlog:
         self._admitted = 0  # the last that may be read
         self._oldest_unread: float | None = None  # None: not known
         self._unread = 0
+        self._has_attempts = store.count(ATTEMPTS, self._prefix) > 0  # most have none, and needn't look for them
         self.reset()
 
     def __len__(self) -> int:
@@ -80,6 +81,7 @@ class Backlog:
 
     def keep_attempts(self, entry: Entry) -> None:
         """Have the count of a message's deliveries survive the process."""
+        self._has_attempts = True
         self._store.put(ATTEMPTS, self._key(entry.id), str(entry.attempts).encode())
 
     def remove(self, entry: Entry, *, expired: bool = False) -> None:
@@ -156,13 +158,14 @@ class Backlog:
 
     def _entry(self, row: Row) -> Entry:
         entry = Entry(row.id, len(row.message), row.published, row.ordering_key if self._ordered else "")
-        attempts = self._store.get(ATTEMPTS, self._key(row.id))
-        entry.attempts = int(attempts) if attempts else 0
+        if self._has_attempts:
+            entry.attempts = int(self._store.get(ATTEMPTS, self._key(row.id)) or 0)
         return entry
 
     def _delete(self, id_: int) -> None:
         self._store.delete(MESSAGES, self._key(id_))
-        self._store.delete(ATTEMPTS, self._key(id_))
+        if self._has_attempts:
+            self._store.delete(ATTEMPTS, self._key(id_))
 
     def _key(self, id_: int) -> str:
         return message_key(self._prefix, id_)
