@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -320,6 +321,37 @@ def test_connectors_find_a_local_cloud_of_their_own(call: Call, source: Any, mon
     path = source("- get:\n    call: googleapis.storage.v1.objects.get\n    args: {bucket: none, object: none}\n")
 
     assert last(call("workflows", "run", path, "--json"))["error"]["payload"]["code"] == 404
+
+
+def test_a_callback_reaches_a_source_that_waits_for_one(source: Any) -> None:
+    path = source("""
+- open:
+    call: events.create_callback_endpoint
+    args: {http_callback_method: OPTIONS}
+    result: endpoint
+- tell:
+    call: sys.log
+    args: {text: '${endpoint.url}'}
+- wait:
+    call: events.await_callback
+    args: {callback: '${endpoint}'}
+    result: got
+- out:
+    return: ${got.http_request.method}
+""")
+    running = subprocess.Popen(
+        [sys.executable, "-m", "zeroidle_cli.main", "workflows", "run", str(path), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    assert running.stderr is not None
+    url = running.stderr.readline().removeprefix("info: ").strip()
+
+    urllib.request.urlopen(urllib.request.Request(url, method="OPTIONS"), timeout=TIMEOUT_S).close()
+
+    assert json.loads(running.communicate(timeout=TIMEOUT_S)[0]) == {"state": "SUCCEEDED", "result": "OPTIONS"}
 
 
 def test_connectors_call_the_endpoint_that_is_given(call: Call, source: Any, peer: str) -> None:

@@ -8,7 +8,7 @@ from localcloud.workflows.http import timeout_of
 from localcloud.workflows.thread import Thread
 from localcloud.workflows.values import Value
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 _MAX_TIMEOUT_S = 31_536_000.0
 
 
