@@ -82,7 +82,9 @@ def _work(seen: Path) -> dict[str, Any]:
         storage.Client().bucket("uploads").blob("a").upload_from_string(b"x")
         publisher = pubsub_v1.PublisherClient()
         publisher.publish("projects/local/topics/news", b"x").result(30)
-        pulled = pubsub_v1.SubscriberClient().pull(subscription="projects/local/subscriptions/reader", max_messages=1)
+        reader, subscriber = "projects/local/subscriptions/reader", pubsub_v1.SubscriberClient()
+        pulled = subscriber.pull(subscription=reader, max_messages=1)
+        subscriber.acknowledge(subscription=reader, ack_ids=[each.ack_id for each in pulled.received_messages])
         execution = local.client(executions_v1.ExecutionsClient).create_execution(
             parent="projects/local/locations/us-central1/workflows/caller",
             execution={"argument": json.dumps({"url": f"{cloud.http_url}/storage/v1/b/uploads"})},

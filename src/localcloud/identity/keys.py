@@ -15,7 +15,6 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import msgspec
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -63,6 +62,8 @@ class Key:
     @cached_property
     def certificate(self) -> str:
         """The public key as a certificate that never ends, for those who take no bare key."""
+        from cryptography import x509  # most of what signing imports, and only certificates need it
+
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localcloud")])
         builder = x509.CertificateBuilder(name, name, self.public, int(self.id[:38], 16), _FIRST, _LAST)
         return builder.sign(self.private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
