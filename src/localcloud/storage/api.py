@@ -56,9 +56,9 @@ class StorageApi:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._uploading = Uploading(storage)
-        self._methods: dict[int, list[Method]] = {}
+        self._methods: dict[tuple[str, int], list[Method]] = {}
         for method in METHODS:
-            self._methods.setdefault(len(method.path), []).append(method)
+            self._methods.setdefault((method.verb, len(method.path)), []).append(method)
 
     async def handle(self, call: Call) -> Reply:
         """Answer one call. Raises StorageError."""
@@ -86,14 +86,10 @@ class StorageApi:
 
     def _find(self, call: Call) -> tuple[Method, list[str]]:
         """The method for a call, and the names in its path."""
-        known = False
-        for method in self._methods.get(len(call.path), ()):
+        for method in self._methods.get((call.method, len(call.path)), ()):
             names = method.match(call.path)
-            if names is None:
-                continue
-            if method.verb == call.method:
+            if names is not None:
                 return method, names
-            known = True
-        if known:
+        if any(len(method.path) == len(call.path) and method.match(call.path) is not None for method in METHODS):
             raise StorageError(405, f"Method Not Allowed: {call.method}")
         raise StorageError(404, f"Not Found: {call.method} on this path is not emulated.")
