@@ -37,6 +37,7 @@ pytestmark = [
 ]
 
 OTHER, ABSENT = subscription_path("other"), subscription_path("absent")
+SNAPSHOTS = f"{PROJECT_PATH}/snapshots"
 NOWHERE = "http://127.0.0.1:9/"
 Call = Callable[[Server], object]
 
@@ -128,6 +129,19 @@ ANSWERED_ALIKE: dict[str, tuple[str, Call]] = {
     "seeking no subscription": (
         "NotFound",
         lambda s: s.subscriber.seek(request={"subscription": ABSENT, "time": timestamp_pb2.Timestamp(seconds=1)}),
+    ),
+    "getting no snapshot": ("NotFound", lambda s: s.subscriber.get_snapshot(snapshot=f"{SNAPSHOTS}/absent")),
+    "a snapshot of no subscription": (
+        "NotFound",
+        lambda s: s.subscriber.create_snapshot(name=f"{SNAPSHOTS}/snap", subscription=ABSENT),
+    ),
+    "seeking to no snapshot": (
+        "NotFound",
+        lambda s: s.subscriber.seek(request={"subscription": SUBSCRIPTION, "snapshot": f"{SNAPSHOTS}/absent"}),
+    ),
+    "a schema that is not there": (
+        "NotFound",
+        creating(topic_path("other"), schema_settings={"schema": f"{PROJECT_PATH}/schemas/absent", "encoding": "JSON"}),
     ),
     "a dead-letter topic that is not there": (
         "NotFound",
@@ -259,6 +273,13 @@ ANSWERED_OTHERWISE: dict[str, tuple[str, str, Call]] = {
     ),
     "other labels": ("accepted", "InvalidArgument", changing("labels", labels={"a": "b"})),
     "other labels of a topic": ("accepted", "InvalidArgument", changing_topic("labels", labels={"a": "b"})),
+    "a short expiration": ("InvalidArgument", "accepted", subscribing(expiration_policy={"ttl": seconds(3600)})),
+    "a label key in capitals": ("InvalidArgument", "accepted", creating(topic_path("other"), labels={"KEY": "v"})),
+    "who may use a topic": (
+        "accepted",
+        "MethodNotImplemented",
+        lambda s: s.publisher.get_iam_policy(request={"resource": TOPIC}),
+    ),
     "another expiration": (
         "accepted",
         "InvalidArgument",
@@ -416,6 +437,53 @@ def test_seeking_forward_acknowledges_everything(server: Server) -> None:
     server.publish(b"c")
 
     assert [each.message.data for each in server.pull()] == [b"c"]
+
+
+def test_seeking_to_a_snapshot_brings_back_what_it_holds(server: Server) -> None:
+    server.prepare()
+    server.publish(b"done", b"held")
+    received = {each.message.data: each for each in server.pull()}
+    server.acknowledge(received[b"done"])
+    made = server.subscriber.create_snapshot(name=f"{SNAPSHOTS}/snap", subscription=SUBSCRIPTION)
+    server.acknowledge(received[b"held"])
+    server.publish(b"later")
+    server.acknowledge(*server.pull())
+    server.subscriber.seek(request={"subscription": SUBSCRIPTION, "snapshot": made.name})
+
+    assert made.topic == TOPIC
+    assert sorted(each.message.data for each in server.pull()) == [b"held", b"later"]
+
+
+def test_seeking_back_brings_what_was_acknowledged_where_that_is_kept(server: Server) -> None:
+    server.prepare(retain_acked_messages=True)
+    server.publish(b"a")
+    server.acknowledge(*server.pull())
+    assert server.pull_now() == []
+    server.subscriber.seek(request={"subscription": SUBSCRIPTION, "time": timestamp_pb2.Timestamp(seconds=1)})
+
+    assert [each.message.data for each in server.pull()] == [b"a"]
+
+
+def test_a_new_subscription_can_read_back_as_far_as_its_topic_keeps_messages(server: Server) -> None:
+    topic = topic_path("keeping")  # of its own: what Google's emulator keeps for a topic, no reset takes from it
+    server.publisher.create_topic(request={"name": topic, "message_retention_duration": seconds(3600)})
+    server.publisher.publish(topic=topic, messages=[{"data": b"before"}])
+    server.subscriber.create_subscription(name=OTHER, topic=topic)
+    server.subscriber.seek(request={"subscription": OTHER, "time": timestamp_pb2.Timestamp(seconds=1)})
+
+    assert [each.message.data for each in server.pull(OTHER)] == [b"before"]
+
+
+def test_with_exactly_once_an_ack_id_is_refused_once_its_message_came_again(server: Server) -> None:
+    server.prepare(enable_exactly_once_delivery=True)
+    server.publish(b"a")
+    [first] = server.pull()
+    server.extend(first, seconds=1)
+    server.pass_time(1)
+    [second] = server.pull()
+
+    assert server.refusal(lambda s: s.acknowledge(first)) == "InvalidArgument"
+    assert server.refusal(lambda s: s.acknowledge(second)) == "accepted"
 
 
 def test_ordered_messages_come_in_order(server: Server) -> None:
