@@ -69,6 +69,7 @@ def evaluate(text: str, **variables: Any) -> Any:
         ("'x' + 1 + 2", "x12"),
         ("1.5 + 'x' + true", "1.5xtrue"),
         ("1 + 2.5", 3.5),
+        ('text.decode(text.encode("+2AA-"), "UTF-7")', "\ufffd"),
         ("6 / 3", 2.0),
         ("1 == 1.0", True),
         ("1 == '1'", False),

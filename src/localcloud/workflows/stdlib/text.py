@@ -12,7 +12,7 @@ from typing import Any
 
 import re2
 
-from localcloud.workflows import choices
+from localcloud.workflows import choices, values
 from localcloud.workflows.errors import value_error
 from localcloud.workflows.functions import expect, pure
 from localcloud.workflows.values import Value
@@ -50,7 +50,8 @@ def _encode(text: Value, charset: Value = "UTF-8") -> Value:
 @pure("text.decode")
 def _decode(data: Value, charset: Value = "UTF-8") -> Value:
     try:
-        return bytes(expect(data, bytes, "data")).decode(_text(charset, "charset"))
+        text = bytes(expect(data, bytes, "data")).decode(_text(charset, "charset"))
+        return values.without_surrogates(text)  # which UTF-7 and the like can write
     except (LookupError, UnicodeError) as error:
         raise value_error(f"cannot decode as {charset!r}: {error}") from error
 
