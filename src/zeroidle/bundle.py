@@ -13,6 +13,7 @@ from msgspec import Meta, field
 
 from zeroidle.contracts import codec
 from zeroidle.contracts.codec import Contract
+from zeroidle.contracts.machines import ClusterName, Provisioning, RegionName
 from zeroidle.contracts.services import Count
 from zeroidle.errors import PermanentError, printable
 
@@ -80,12 +81,42 @@ class Workflow(Contract, frozen=True, kw_only=True):
 
 
 class JobLimits(Contract, frozen=True, kw_only=True):
-    """Limits of a job that names none; times in seconds."""
+    """Limits of a job that runs a workflow and names none; times in seconds."""
 
     max_runtime_s: Positive
     provision_timeout_s: Positive
     max_errors: Count
     max_interruptions: Count
+
+
+class Cluster(Contract, frozen=True, kw_only=True):
+    """One kind of machine, keyed `<gpus>x<gpu>`. What it is not sold as has no price."""
+
+    machine_type: str
+    gpu: str  # accelerator type of Compute Engine
+    gpus: Positive
+    attached: bool = False  # the GPUs are not part of the machine type (N1): the template attaches them
+    max_per_region: Positive
+    usd_per_hour: dict[Provisioning, Usd]  # list price in `machines.reference_region`
+    regions: Annotated[list[RegionName], Meta(min_length=1)]
+
+
+class MachineLimits(JobLimits, frozen=True, kw_only=True):
+    """Limits of a job on a machine that names none, and what all of them may have at once."""
+
+    max_vms: Positive
+    max_usd_per_hour: Annotated[float, Meta(gt=0)]
+
+
+class Machines(Contract, frozen=True, kw_only=True):
+    """What jobs that need a machine of their own may have."""
+
+    image: str  # of a job that names none
+    reference_region: RegionName
+    prices_as_of: str
+    price_factor: dict[RegionName, Annotated[float, Meta(gt=0)]]  # a region's prices over the reference's
+    limits: MachineLimits
+    clusters: dict[ClusterName, Cluster]
 
 
 class Prices(Contract, frozen=True, kw_only=True):
@@ -110,6 +141,7 @@ class Bundle(Contract, frozen=True, kw_only=True):
     parallel_shards: Annotated[int, Meta(ge=1, le=20)]  # 20: concurrent branches of one execution
     limits: JobLimits
     prices: Prices
+    machines: Machines
 
     def usd_per_second(self, service: str) -> float:
         """What one busy instance of `service` costs."""
@@ -172,6 +204,13 @@ def _broken_references(bundle: Bundle) -> list[str]:
     for name, spec in bundle.services.items():
         if spec.gpu is not None and spec.gpu not in bundle.prices.gpu_second:
             problems.append(f"field services.{name}.gpu: {spec.gpu!r} has no price in prices.gpu_second")
+    for name, cluster in bundle.machines.clusters.items():
+        where = f"field machines.clusters.{name}"
+        if not name.startswith(f"{cluster.gpus}x"):
+            problems.append(f"{where}: its name begins with the number of its GPUs, {cluster.gpus}")
+        for region in cluster.regions:
+            if region not in bundle.machines.price_factor:
+                problems.append(f"{where}.regions: {region!r} has no machines.price_factor")
     return problems
 
 

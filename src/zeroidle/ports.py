@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from zeroidle.contracts.messages import Meta
+from zeroidle.contracts.machines import Provisioning, Report, VmEntry, VmRef, Worker
+from zeroidle.contracts.messages import Heartbeat, Meta
 from zeroidle.contracts.records import Job
 from zeroidle.contracts.services import ObjectRef
-from zeroidle.core.converge import Claim, ExecutionView
+from zeroidle.core.capacity import Block
+from zeroidle.core.claims import Claim
+from zeroidle.core.converge import ExecutionView
+from zeroidle.core.machines import VmView
 
 ABSENT = 0  # as `if_generation`: the object must not exist yet
 
@@ -103,14 +107,23 @@ class JobStore(Protocol):
     def unmark(self, job_id: str) -> None:
         """Nothing of the job is left."""
 
-    def marked(self) -> Iterator[Marker]:
-        """All jobs that may need looking after."""
+    def marked(self, shard: str = "") -> Iterator[Marker]:
+        """All jobs that may need looking after, or those of a shard (the first hex digit of a hash of the job's id)."""
 
     def claim(self, job_id: str, attempt: int) -> Claim | None:
         """Who runs the attempt, if somebody claimed it."""
 
+    def take(self, job_id: str, attempt: int, worker: Worker) -> None:
+        """Claim the attempt for a worker; again by the same worker is no error. Raises Conflict when another has it."""
+
     def close(self, job_id: str, attempt: int) -> None:
         """Take the attempt's claim without running it. Raises Conflict when it is claimed."""
+
+    def say_last(self, beat: Heartbeat) -> None:
+        """Leave the last beat of an attempt, in case its message gets lost; again changes nothing."""
+
+    def last_word(self, job_id: str, attempt: int) -> Heartbeat | None:
+        """The last beat of an attempt, if its worker left one."""
 
     def add_meta(self, meta: Meta, message_id: str) -> None:
         """Keep a report; the same message again changes nothing."""
@@ -127,6 +140,57 @@ class Executions(Protocol):
 
     def cancel(self, execution: str) -> None:
         """End an execution; one that has ended or is gone is no error."""
+
+
+class VmStore(Protocol):
+    """What the ledger says of VMs and of capacity. Every call may raise TemporaryError."""
+
+    def enter(self, entry: VmEntry) -> bool:
+        """Enter a VM that is about to be asked for; False if it stands there already."""
+
+    def entry(self, ref: VmRef) -> VmEntry | None:
+        """The entry of a VM, or None."""
+
+    def entries(self) -> tuple[VmEntry, ...]:
+        """All of them: what is live or asked for."""
+
+    def report(self, ref: VmRef, report: Report) -> None:
+        """What the VM's worker does from now on. Raises MissingObject when the VM has no entry any more."""
+
+    def remove(self, ref: VmRef) -> None:
+        """The VM is gone; a missing entry is no error."""
+
+    def blocks(self) -> tuple[Block, ...]:
+        """The refusals that were kept, also those that are over."""
+
+    def block(self, block: Block) -> None:
+        """Keep a refusal, in place of the one that stood there."""
+
+
+class Fleet(Protocol):
+    """VMs, by name, in one group a cluster, region and way of buying. Every call may raise TemporaryError."""
+
+    def create(self, ref: VmRef) -> None:
+        """Ask for a VM; one that is there is no error. Raises PermanentError whose `code` is the cloud's."""
+
+    def view(self, ref: VmRef) -> VmView:
+        """How the VM is doing; GONE if there is none of that name."""
+
+    def delete(self, ref: VmRef) -> None:
+        """Have the VM deleted, and its group one smaller; one that is gone is no error."""
+
+    def all(self) -> Iterator[tuple[VmRef, float]]:
+        """Every VM of ours that exists, and since when (seconds since the epoch)."""
+
+
+class Publisher(Protocol):
+    """What handlers say to others. Every call may raise TemporaryError."""
+
+    def assign(self, cluster: str, provisioning: Provisioning, job_id: str, attempt: int) -> None:
+        """Tell the workers of a cluster that an attempt waits."""
+
+    def tick(self, shard: str) -> None:
+        """Have the marked jobs of a shard looked after by a call of its own."""
 
 
 class Clock(Protocol):

@@ -39,8 +39,17 @@ def context() -> Context:
 
     settings = _settings()
     deployed = deployment(bundle.load(settings.bundle), settings)
-    store, objects = _ledger(deployed.jobs_bucket)
-    return Context(store, connect(settings.workflows_address), objects, SystemClock(), deployed)
+    objects = _objects()
+    return Context(
+        jobs=BucketJobStore(objects, deployed.jobs_bucket),
+        executions=connect(settings.workflows_address),
+        vms=BucketVmStore(objects, deployed.jobs_bucket),
+        fleet=GoogleFleet(settings.project, settings.compute_url),
+        publisher=GooglePublisher(settings.project),
+        objects=objects,
+        clock=SystemClock(),
+        deployment=deployed,
+    )
 
 
 @cache

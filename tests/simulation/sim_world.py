@@ -10,23 +10,41 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from tests.simulation import sim_fleet
 from tests.simulation.sim_cloud import Execution, Faults, Killed, MemoryObjects, SimExecutions
+from tests.simulation.sim_fleet import Machine, SimContainer, SimFleet, SimPublisher
 from zeroidle.contracts import codec, names
 from zeroidle.contracts.events import PubSubMessage, Upload
-from zeroidle.contracts.messages import Limits
+from zeroidle.contracts.machines import Provisioning, VmRef
+from zeroidle.contracts.messages import Limits, MachineRun, WorkflowRun
 from zeroidle.contracts.records import Job, Reason, State
-from zeroidle.contracts.services import ModelRef, ObjectRef
+from zeroidle.contracts.services import Folder, ModelRef, ObjectRef
+from zeroidle.core import machines
 from zeroidle.core.converge import ExecutionState
 from zeroidle.core.pipeline import Deployment
+from zeroidle.core.placement import Caps, Catalog, Cluster
 from zeroidle.errors import Conflict, PermanentError, ZeroidleError
 from zeroidle.gcp.jobstore import BucketJobStore
+from zeroidle.gcp.vmstore import BucketVmStore
 from zeroidle.handlers import on_heartbeat, on_meta, on_start, on_stop, on_tick, on_upload
 from zeroidle.handlers.context import Context
 from zeroidle.handlers.sweep import EVERY_MINUTES
 
 START = 1_800_000_000.0
+TICK_S = 60.0
+AGENT_STEP_S = 5.0
 WORKFLOW = "projects/p/locations/r/workflows/zeroidle-pipeline"
 LIMITS = Limits(max_runtime_s=3600, provision_timeout_s=300, max_errors=1, max_interruptions=2)
+MACHINE_LIMITS = Limits(max_runtime_s=3600, provision_timeout_s=1800, max_errors=1, max_interruptions=2)
+PRICES = {Provisioning.STANDARD: 1.0, Provisioning.SPOT: 0.3}
+CATALOG = Catalog(
+    clusters={
+        "1xl4": Cluster("1xl4", "g2-standard-4", "nvidia-l4", 1, ("us-central1", "europe-west4", "asia-east1"), 2, PRICES),
+        "1xa100-40gb": Cluster("1xa100-40gb", "a2-highgpu-1g", "nvidia-tesla-a100", 1, ("us-central1",), 1, PRICES),
+    },
+    caps=Caps(max_vms=4, max_usd_per_hour=3.5),
+    price_factor={"us-central1": 1.0, "europe-west4": 1.1, "asia-east1": 1.2},
+)
 DEPLOYMENT = Deployment(
     input_bucket="input",
     work_bucket="work",
@@ -40,6 +58,8 @@ DEPLOYMENT = Deployment(
     limits=LIMITS,
     parallel_shards=4,
     usd_per_second={"preprocess": 0.001, "inference": 0.01},
+    machine_limits=MACHINE_LIMITS,
+    catalog=CATALOG,
 )
 
 
@@ -65,8 +85,13 @@ class World:
         self.faults = faults or Faults()
         self.objects = MemoryObjects(self.now, self.faults, self._check_step)
         self.executions = SimExecutions(self.now, self.faults, self._check_intent)
+        self.fleet = SimFleet(self.now, self.faults, self._check_vm_intent)
+        self.publisher = SimPublisher(self.faults)
         store = BucketJobStore(self.objects, DEPLOYMENT.jobs_bucket)
-        self.context = Context(store, self.executions, self.objects, self, DEPLOYMENT)
+        vms = BucketVmStore(self.objects, DEPLOYMENT.jobs_bucket)
+        self.context = Context(
+            store, self.executions, vms, self.fleet, self.publisher, self.objects, self, DEPLOYMENT
+        )
         self.inbox: list[Message] = []
         self.outcomes: Counter[str] = Counter()
         self.sent = 0
@@ -75,6 +100,8 @@ class World:
         self._working: dict[tuple[str, int], str] = {}
         self._stopped_first: set[str] = set()
         self._behaviours: dict[str, str] = {}
+        self._containers: dict[tuple[str, int], SimContainer] = {}
+        self.machine_behaviour = "good"  # of containers started from now on, see `sim_fleet.SimContainer`
 
     # -- what people and the cloud do
 
@@ -100,6 +127,18 @@ class World:
             self.time += 2 * 86400
         run = {"kind": "workflow", "workflow": "pipeline", "input": {"bucket": "input", "name": "given.txt"}}
         self.send("start", {"schema": 1, "job_id": job_id, "user_id": "me", "run": run, **fields})
+        return job_id
+
+    def start_machine(self, job_id: str = "m-1", **wanted: Any) -> str:
+        """Somebody wants a container on a machine of its own."""
+        keep_alive_s = wanted.pop("keep_alive_s", 0)
+        run = {
+            "kind": "machine",
+            "command": ["train"],
+            "wanted": {"accelerators": ["1xl4"], **wanted},
+            "keep_alive_s": keep_alive_s,
+        }
+        self.send("start", {"schema": 1, "job_id": job_id, "user_id": "me", "run": run})
         return job_id
 
     def stop(self, job_id: str) -> None:
@@ -148,21 +187,39 @@ class World:
         """Let an execution do its next thing."""
         _BEHAVIOURS[self._behaviours[execution.name]](self, execution)
 
+    def pass_time(self, seconds: float) -> None:
+        """Let VMs come and go and their agents work, a few seconds at a time."""
+        end = self.time + seconds
+        while self.time < end:
+            self.time = min(end, self.time + AGENT_STEP_S)
+            self.fleet.pass_time(lambda machine: sim_fleet.boot(self, machine))
+            for machine in list(self.fleet.machines):
+                sim_fleet.step(self, machine)
+
     def settle(self, rounds: int = 200) -> None:
         """No more faults: deliver, run and tick until nothing is left to do. Raises Violation when that never comes."""
-        self.executions.unavailable = False
+        self.executions.unavailable = self.fleet.unavailable = False
+        self.fleet.stockouts.clear()
+        self.fleet.refusals.clear()
+        for machine in self.fleet.machines:
+            machine.paused = False
         for done in range(rounds):
             while self.inbox:
                 self.deliver(self.inbox[0])
             for execution in self.executions.active():
                 self.step(execution)
-            self.time += 60
+            for _ in range(4):
+                self.pass_time(TICK_S / 4)
+                for message in list(self.inbox):
+                    self.deliver(message)
             self.tick()
             swept = done > 2 * EVERY_MINUTES
-            if swept and not self.inbox and not self.executions.active() and not self.markers():
+            busy = self.inbox or self.executions.active() or self.markers() or self.fleet.machines or self.fleet.late
+            if swept and not busy:
                 return
         raise Violation(
-            f"liveness: after {rounds} ticks: {self.markers()}, {self.states()}, {self.executions.active()}"
+            f"liveness: after {rounds} ticks: {self.markers()}, {self.states()}, {self.executions.active()},"
+            f" {self.fleet.machines}"
         )
 
     # -- what is to be seen
@@ -195,12 +252,17 @@ class World:
         for job in self.jobs():
             if not job.state.is_terminal:
                 raise Violation(f"liveness: {job.job_id} is {job.state}")
-            if job.state is State.FAILED and not self.output(job.job_id, names.ERROR_FILE):
+            on_machine = isinstance(job.run, MachineRun)
+            if job.state is State.FAILED and not on_machine and not self.output(job.job_id, names.ERROR_FILE):
                 raise Violation(f"no error.json of {job.job_id}")
-            if job.state is State.SUCCEEDED and not self.output(job.job_id, "summary.json"):
+            if job.state is State.SUCCEEDED and not on_machine and not self.output(job.job_id, "summary.json"):
                 raise Violation(f"no result of {job.job_id}")
-        if self.executions.active():
-            raise Violation(f"5: running with nothing to do: {self.executions.active()}")
+            if job.state is State.SUCCEEDED and on_machine and (job.job_id, job.attempt) not in self.published:
+                raise Violation(f"no result of {job.job_id}")
+        if self.executions.active() or self.fleet.machines:
+            raise Violation(f"5: running with nothing to do: {self.executions.active()} {self.fleet.machines}")
+        if self.context.vms.entries():
+            raise Violation(f"5: entries of VMs that are gone: {self.context.vms.entries()}")
         told = self.outcomes.total() - self.outcomes["REDELIVERED"]
         if told < self.sent - len(self.inbox):
             raise Violation(f"12: {self.sent} events, but {told} ends: {self.outcomes}")
@@ -216,9 +278,12 @@ class World:
             runner = self.executions.all.get(job.execution or "")
             if runner is not None and runner.attempt != job.attempt:
                 raise Violation(f"2: {job.job_id} is in attempt {job.attempt} and shows {runner.name} of another")
-            lost = [past for past in job.history if past.reason in (Reason.NOT_STARTED, Reason.EXECUTION_LOST)]
+            lost = [past for past in job.history if past.reason in _LOSSES]
             if job.errors_used != len(job.history) - len(lost):
                 raise Violation(f"10: {job.job_id} used {job.errors_used} errors for {job.history}")
+            for vm in self.fleet.machines:
+                if vm.state in (machines.VmState.CREATING, machines.VmState.RUNNING):
+                    self._check_entered(vm, effect)
         if effect.startswith(f"delete {names.ACTIVE_PREFIX}"):
             self._check_nothing_left(effect.rpartition("/")[2])
 
@@ -231,9 +296,57 @@ class World:
     def _check_nothing_left(self, job_id: str) -> None:
         if any(job.job_id == job_id and not job.state.is_terminal for job in self.jobs()):
             raise Violation(f"6: {job_id} is not terminal and lost its marker")
+        for entry in self.context.vms.entries():
+            if entry.job_id == job_id:
+                raise Violation(f"6: {entry.ref} of {job_id} is not gone, and the marker is")
         for execution in self.executions.active():
             if execution.job_id == job_id and self._owner_of_claim(execution) in (execution.name, ""):
                 raise Violation(f"6: {execution.name} of {job_id} may still work, and the marker is gone")
+
+    def _check_entered(self, machine: Machine, effect: str) -> None:
+        """A VM that nobody has an entry of came late, from a call that had timed out; the next tick ends it."""
+        young = self.time - machine.created <= machines.LATE_CREATE_S + 2 * TICK_S
+        if self.context.vms.entry(machine.ref) is None and not young:
+            raise Violation(f"5: {machine.ref} has no entry after {effect}")
+
+    def _check_vm_intent(self, ref: VmRef) -> None:
+        if ref.name in self._stopped_first:
+            raise Violation(f"3: {ref} was stopped before its start and gets a VM")
+        entry = self.context.vms.entry(ref)
+        if entry is None:
+            raise Violation(f"4: {ref} was asked for without an entry")
+        stored = self.context.jobs.load(entry.job_id)
+        if stored is None or not any(vm.ref == ref for vm in stored.job.machines.vms):
+            raise Violation(f"4: {ref} was asked for, the record says {stored}")
+        entries = self.context.vms.entries()
+        here = [each for each in entries if (each.ref.cluster, each.ref.region) == (ref.cluster, ref.region)]
+        cluster, caps = CATALOG.clusters[ref.cluster], CATALOG.caps
+        spent = sum(each.usd_per_hour for each in entries)
+        if len(here) > cluster.max_per_region or len(entries) > caps.max_vms or spent > caps.max_usd_per_hour:
+            raise Violation(f"7: {ref} was asked for beside {entries}")
+
+    def behaviour_of(self, job_id: str, attempt: int) -> str:
+        """What a container does."""
+        return self.machine_behaviour
+
+    def note_container(self, container: SimContainer) -> None:
+        """An agent starts a container."""
+        key = container.job_id, container.attempt
+        other = self._containers.get(key)
+        if other is not None and other.machine is not container.machine:
+            raise Violation(f"2: {key} runs on {container.machine.ref} and on {other.machine.ref}")
+        self._containers[key] = container
+        if self.job(container.job_id).attempt > container.attempt:
+            raise Violation(f"2: attempt {container.attempt} of {container.job_id} is started, a later one is current")
+        if container.job_id in self._stopped_first:
+            raise Violation(f"3: {container.job_id} was stopped before its start and runs")
+
+    def note_files(self, job_id: str, attempt: int, folder: Folder) -> None:
+        """An agent uploaded what a container left."""
+        if (job_id, attempt) not in self.published:
+            self.published.append((job_id, attempt))
+        if not folder.prefix.endswith(f"{job_id}/a{attempt}"):
+            raise Violation(f"9: {job_id} a{attempt} published to {folder}")
 
     def _check_intent(self, execution: Execution) -> None:
         stored = self.context.jobs.load(execution.job_id)
@@ -300,13 +413,16 @@ class World:
 
     def _is_of(self, output: str, job_id: str) -> bool:
         run = self.job(job_id).run
-        assert run is not None
+        if not isinstance(run, WorkflowRun):
+            return output.startswith(f"jobs/{job_id}/")
         prefix = names.result_prefix(run.input.name, run.input.generation or "0")
         return output.startswith(prefix if job_id.startswith("u-") else f"{prefix}/{job_id}")
 
 
+_LOSSES = (Reason.NOT_STARTED, Reason.EXECUTION_LOST, Reason.PREEMPTED, Reason.WORKER_LOST)
 _NEXT = {
-    State.QUEUED: {State.PROVISIONING, State.FAILED, State.STOPPED},
+    # One that waits for capacity after workers were told of it may be claimed, and has to be asked to stop.
+    State.QUEUED: set(State) - {State.QUEUED},
     State.PROVISIONING: set(State) - {State.PROVISIONING},
     State.RUNNING: set(State) - {State.PROVISIONING},
     State.STOPPING: {State.STOPPING, State.SUCCEEDED, State.FAILED, State.STOPPED},

@@ -1,6 +1,7 @@
 """What is said on the job topics? JSON bodies, version 1; what breaks the contract is refused, with the field named.
 
 jobs-start       Start       users                  run this
+jobs-assigned    Assignment  start, tick            this attempt waits for a worker
 jobs-stop        Stop        users                  stop that
 jobs-heartbeats  Heartbeat   workflows, workers     how an attempt is doing
 jobs-meta        Meta        workers, services      anything worth keeping about a job
@@ -14,6 +15,7 @@ from msgspec import Meta as Bounds
 from msgspec import field
 
 from zeroidle.contracts.codec import Contract
+from zeroidle.contracts.machines import Wanted, Worker
 from zeroidle.contracts.services import (
     BucketName,
     Count,
@@ -79,8 +81,35 @@ class WorkflowRun(Contract, frozen=True, kw_only=True, tag_field="kind", tag="wo
     options: InputOptions = field(default_factory=InputOptions)
 
 
+# Of one argument or value; together they stay far below what a Pub/Sub message may hold.
+Word = Annotated[str, Bounds(max_length=8192)]
+VariableName = Annotated[str, Bounds(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}" + _END)]
+
+
+class MachineRun(Contract, frozen=True, kw_only=True, tag_field="kind", tag="machine"):
+    """Run a container on a VM of its own. What it writes to the folder named in `ZEROIDLE_OUTPUT` is its result.
+
+    Without an image it is the bundle's default one; `command` and `args` mean what they mean to a container.
+    """
+
+    wanted: Wanted
+    image: Annotated[str, Bounds(pattern=r"^[a-z0-9][-A-Za-z0-9._/:@]{0,511}" + _END)] | None = None
+    command: Annotated[list[Word], Bounds(max_length=256)] = field(default_factory=list)
+    args: Annotated[list[Word], Bounds(max_length=1024)] = field(default_factory=list)
+    env: Annotated[dict[VariableName, Word], Bounds(max_length=256)] = field(default_factory=dict)
+    keep_alive_s: Annotated[int, Bounds(ge=0, le=3600)] = 0  # how long its VM waits for the next job of its cluster
+
+    def __post_init__(self) -> None:
+        """Something has to run."""
+        if self.image is None and not self.command:
+            raise ValueError("a machine run needs `image` or `command`")
+        reserved = sorted(name for name in self.env if name.startswith("ZEROIDLE_"))
+        if reserved:
+            raise ValueError(f"env has {reserved[0]}; names that begin with ZEROIDLE_ are set by the worker")
+
+
 # What a job runs, told apart by `kind`.
-Run: TypeAlias = WorkflowRun
+Run: TypeAlias = WorkflowRun | MachineRun
 
 
 class Start(Contract, frozen=True, kw_only=True):
@@ -103,6 +132,14 @@ class Stop(Contract, frozen=True, kw_only=True):
     reason: Annotated[str, Bounds(max_length=500)] = ""
 
 
+class Assignment(Contract, frozen=True, kw_only=True):
+    """An attempt waits for a worker of its cluster. Only a hint: whoever takes the attempt's claim runs it."""
+
+    schema: Literal[1]
+    job_id: JobId
+    attempt: AttemptNumber
+
+
 class Progress(Contract, frozen=True, kw_only=True):
     """How far a job is, in units of its own; `total` is None while unknown."""
 
@@ -112,11 +149,12 @@ class Progress(Contract, frozen=True, kw_only=True):
 
 
 class Result(Contract, frozen=True, kw_only=True):
-    """What a job published, and where."""
+    """What a job published, and where: records of a workflow, files of a machine."""
 
     bucket: BucketName
     prefix: ObjectName
-    records: Count
+    records: Count = 0
+    files: Count = 0
     rejected: Count = 0
     labels: dict[str, Count] = field(default_factory=dict)  # how many records got which label
 
@@ -130,8 +168,10 @@ class Heartbeat(Contract, frozen=True, kw_only=True):
     attempt: AttemptNumber
     seq: Count
     sent_at: Moment
-    status: Literal["RUNNING", "SUCCEEDED", "FAILED", "STOPPED"]
+    status: Literal["RUNNING", "SUCCEEDED", "FAILED", "STOPPED", "PREEMPTED"]
     execution: Annotated[str, Bounds(min_length=1, max_length=500)] | None = None  # the execution that holds the claim
+    worker: Worker | None = None  # the worker that holds the claim
+    exit_code: Annotated[int, Bounds(ge=0, le=255)] | None = None  # of the container
     stages: Annotated[list[Stage], Bounds(max_length=50)] = field(default_factory=list)
     progress: Progress | None = None
     message: Text = ""

@@ -3,10 +3,14 @@
 ledger bucket   jobs/<job_id>.json                  the record
                 active/<shard>/<job_id>             marker: this job may need looking after
                 claims/<job_id>-a<attempt>          who runs the attempt
+                claims/<job_id>-a<attempt>-end      the last beat of the worker that ran it
                 claims/<job_id>-result              which staged files are the result
                 meta/<job_id>/<message_id>.json     one report each
+                vms/<region>/<vm>                   a VM that is live or asked for, and what its worker does
+                capacity/<cluster>/<region>         a refusal that keeps others from asking there
 work bucket     jobs/<job_id>/a<attempt>/...        shards, predictions and staged results of an attempt
 output bucket   <name>/<generation>/...             the result of an upload
+                jobs/<job_id>/a<attempt>/...        what a job on a machine left in its output folder
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from base64 import b32encode
 
 APPLICATION = "zeroidle"
 ACTIVE_PREFIX = "active/"
+VMS_PREFIX = "vms/"
+CAPACITY_PREFIX = "capacity/"
 ERROR_FILE = "error.json"
 
 # Limit of Cloud Storage: https://cloud.google.com/storage/docs/objects#naming
@@ -68,9 +74,29 @@ def claim_name(job_id: str, attempt: int) -> str:
     return f"claims/{job_id}-a{attempt}"
 
 
+def last_word(job_id: str, attempt: int) -> str:
+    """Of the last beat of an attempt's worker, which it writes before it sends it."""
+    return f"{claim_name(job_id, attempt)}-end"
+
+
 def result_claim(job_id: str) -> str:
     """Of the claim on a job's result: which staged files are published."""
     return f"claims/{job_id}-result"
+
+
+def vm_name(job_id: str, attempt: int) -> str:
+    """Of the VM that is asked for an attempt; the same in every region, where names are a group's own."""
+    return f"{job_id}-a{attempt}"
+
+
+def vm_entry(region: str, vm: str) -> str:
+    """Of a VM's entry in the ledger: there is one from before it is asked for until it is gone."""
+    return f"{VMS_PREFIX}{region}/{vm}"
+
+
+def capacity_block(cluster: str, region: str) -> str:
+    """Of the refusal that stands at a place; `*` as cluster or region stands for all of them."""
+    return f"{CAPACITY_PREFIX}{cluster}/{region}"
 
 
 def meta_name(job_id: str, message_id: str) -> str:

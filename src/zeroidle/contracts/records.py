@@ -11,6 +11,7 @@ from typing import Literal, assert_never
 from msgspec import field
 
 from zeroidle.contracts.codec import Contract
+from zeroidle.contracts.machines import ClusterName, Tried, Vm, Worker
 from zeroidle.contracts.messages import Labels, Limits, Progress, Result, Run
 from zeroidle.contracts.services import Count, ErrorBody, ObjectRef, Stage
 
@@ -52,10 +53,16 @@ class Reason(StrEnum):
     """Why a job is where it is. Each reason knows what follows from it."""
 
     USER_ERROR = "USER_ERROR"
+    JOB_ERROR = "JOB_ERROR"
     SERVICE_ERROR = "SERVICE_ERROR"
     START_REFUSED = "START_REFUSED"
     NOT_STARTED = "NOT_STARTED"
     EXECUTION_LOST = "EXECUTION_LOST"
+    NO_CAPACITY = "NO_CAPACITY"
+    QUOTA = "QUOTA"
+    AT_CAP = "AT_CAP"
+    PREEMPTED = "PREEMPTED"
+    WORKER_LOST = "WORKER_LOST"
     TIMEOUT = "TIMEOUT"
     BUDGET = "BUDGET"
     STOP_REQUESTED = "STOP_REQUESTED"
@@ -64,12 +71,14 @@ class Reason(StrEnum):
     def budget(self) -> Budget | None:
         """What a new attempt after this is taken from; None: there is no new attempt."""
         match self:
-            case Reason.SERVICE_ERROR:
+            case Reason.SERVICE_ERROR | Reason.JOB_ERROR:
                 return Budget.ERRORS
-            case Reason.NOT_STARTED | Reason.EXECUTION_LOST:
+            case Reason.NOT_STARTED | Reason.EXECUTION_LOST | Reason.PREEMPTED | Reason.WORKER_LOST:
                 return Budget.INTERRUPTIONS
             case Reason.USER_ERROR | Reason.START_REFUSED | Reason.TIMEOUT | Reason.BUDGET | Reason.STOP_REQUESTED:
                 return None
+            case Reason.NO_CAPACITY | Reason.QUOTA | Reason.AT_CAP:
+                return None  # it has waited as long as it wanted to
             case _:
                 assert_never(self)
 
@@ -87,11 +96,13 @@ class Reason(StrEnum):
     def exit_class(self) -> ExitClass:
         """Who has to act."""
         match self:
-            case Reason.USER_ERROR:
+            case Reason.USER_ERROR | Reason.JOB_ERROR:
                 return ExitClass.JOB
-            case Reason.TIMEOUT | Reason.BUDGET:
+            case Reason.TIMEOUT | Reason.BUDGET | Reason.AT_CAP:
                 return ExitClass.LIMIT
             case Reason.SERVICE_ERROR | Reason.START_REFUSED | Reason.NOT_STARTED | Reason.EXECUTION_LOST:
+                return ExitClass.PLATFORM
+            case Reason.NO_CAPACITY | Reason.QUOTA | Reason.PREEMPTED | Reason.WORKER_LOST:
                 return ExitClass.PLATFORM
             case Reason.STOP_REQUESTED:
                 return ExitClass.STOPPED
@@ -104,6 +115,16 @@ class Reason(StrEnum):
         match self:
             case Reason.USER_ERROR:
                 return "Correct what the message names and upload the file again."
+            case Reason.JOB_ERROR:
+                return "The job's logs tell why; submit it again once it is mended."
+            case Reason.NO_CAPACITY:
+                return "Allow more regions or accelerators, spot or flex-start, or a larger provision_timeout_s."
+            case Reason.QUOTA:
+                return "Ask Google Cloud for more quota of this accelerator, or allow other regions or accelerators."
+            case Reason.AT_CAP:
+                return "Wait for other jobs to end, or raise the caps in bundle.yaml."
+            case Reason.PREEMPTED | Reason.WORKER_LOST:
+                return "Submit it again with a larger max_interruptions, or without spot."
             case Reason.SERVICE_ERROR:
                 return "Upload the file again; if it fails again, the logs of the services tell why."
             case Reason.START_REFUSED:
@@ -124,7 +145,8 @@ class LastBeat(Contract, frozen=True, kw_only=True):
     """The newest heartbeat seen of the current attempt."""
 
     seq: Count
-    sent_at: float
+    sent_at: float  # by the sender's clock
+    received_at: float = 0.0  # by ours: what silence is measured from
 
 
 class StopRequest(Contract, frozen=True, kw_only=True):
@@ -140,10 +162,24 @@ class Attempt(Contract, frozen=True, kw_only=True):
 
     number: int
     execution: str | None
+    worker: Worker | None = None
     started_at: float | None
     ended_at: float
     reason: Reason
     failure: ErrorBody
+    cost_usd: float = 0.0
+
+
+class Machines(Contract, frozen=True, kw_only=True):
+    """The VMs of a job, and how it came to them."""
+
+    vms: tuple[Vm, ...] = ()  # of all attempts, until the cloud says that they are gone
+    told: tuple[ClusterName, ...] = ()  # clusters whose workers were told that the current attempt waits
+    told_at: float | None = None  # the last time
+    worker: Worker | None = None  # who claimed the current attempt
+    claimed_at: float | None = None
+    story: tuple[Tried, ...] = ()  # what was tried to get a VM, oldest first, the last entries only
+    exit_code: int | None = None
 
 
 class Job(Contract, frozen=True, kw_only=True):
@@ -167,6 +203,7 @@ class Job(Contract, frozen=True, kw_only=True):
 
     attempt: int  # from 1; 0: stopped before its start came
     execution: str | None = None  # the one that runs the attempt, or the one last asked for
+    machines: Machines = field(default_factory=Machines)  # of a job that runs on machines of its own
     last_beat: LastBeat | None = None
     stages: list[Stage] = field(default_factory=list)
     progress: Progress | None = None

@@ -1,8 +1,7 @@
-"""What is to be done so that the cloud matches a job's record?
+"""What is to be done so that the executions match the record of a job that runs a workflow?
 
-Starting an execution has no idempotency key, so one attempt may be started twice. The claim in the ledger decides
-which of them runs: whoever creates `claims/<job_id>-a<attempt>`. So an attempt that nobody runs yet is ended by taking
-its claim: that closes it, and an execution that comes late ends as a duplicate.
+Starting an execution has no idempotency key, so one attempt may be started twice. The claim in the ledger decides which
+of them runs; the other ends as a duplicate.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from zeroidle.contracts.messages import Result
 from zeroidle.contracts.records import Job, State
 from zeroidle.contracts.services import ErrorBody
 from zeroidle.core import events
+from zeroidle.core.claims import Claim, CloseAttempt, Record, RemoveMarker, is_late
 from zeroidle.core.events import Event
 from zeroidle.errors import InvalidMessage, printable
 
@@ -52,12 +52,6 @@ class ExecutionView(Struct, frozen=True):
         return self.state not in (ExecutionState.ACTIVE, ExecutionState.UNKNOWN)
 
 
-class Claim(Struct, frozen=True):
-    """Who runs an attempt: the full name of an execution, or None where the attempt was closed."""
-
-    execution: str | None
-
-
 class Observed(Struct, frozen=True):
     """What was seen of the job.
 
@@ -83,24 +77,8 @@ class CancelExecution(Struct, frozen=True):
     execution: str
 
 
-class CloseAttempt(Struct, frozen=True):
-    """Take the attempt's claim if nobody has it."""
-
-    attempt: int
-
-
-class Record(Struct, frozen=True):
-    """Advance the record by this event, then look again."""
-
-    event: Event
-
-
 class WriteError(Struct, frozen=True):
     """Write error.json."""
-
-
-class RemoveMarker(Struct, frozen=True):
-    """Nothing of the job is left: it needs no looking after."""
 
 
 Action: TypeAlias = StartExecution | CancelExecution | CloseAttempt | Record | WriteError | RemoveMarker
@@ -124,7 +102,7 @@ def plan(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
 
 
 def _queued(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
-    if _is_late(job, now):
+    if is_late(job, now):
         return (Record(events.DeadlinePassed()),)
     previous = observed.previous
     if previous is not None and previous.state is ExecutionState.UNKNOWN:
@@ -135,7 +113,7 @@ def _queued(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
 def _provisioning(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
     claim, view = observed.claim, observed.execution
     if claim is None:
-        if _is_late(job, now) or (view is not None and view.has_ended):
+        if is_late(job, now) or (view is not None and view.has_ended):
             return (CloseAttempt(job.attempt),)
         return (StartExecution(job.attempt),) if job.execution is None else ()
     if claim.execution is not None:
@@ -150,7 +128,7 @@ def _running(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
     # One that cannot be found has not said how it ended; then only the deadline ends the job.
     if view is not None and view.has_ended and view.state is not ExecutionState.GONE:
         return () if _may_still_beat(view, now) else (Record(_end_of(job, view, now)),)
-    return (Record(events.DeadlinePassed()),) if _is_late(job, now) else ()
+    return (Record(events.DeadlinePassed()),) if is_late(job, now) else ()
 
 
 def _stopping(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
@@ -161,7 +139,7 @@ def _stopping(job: Job, observed: Observed, now: float) -> tuple[Action, ...]:
         return (*_cancel(observed.execution), Record(events.AttemptClosed(job.attempt, now)))
     if view is not None and view.has_ended:
         return () if _may_still_beat(view, now) else (Record(_end_of(job, view, now)),)
-    late: tuple[Action, ...] = (Record(events.DeadlinePassed()),) if _is_late(job, now) else ()
+    late: tuple[Action, ...] = (Record(events.DeadlinePassed()),) if is_late(job, now) else ()
     return (CancelExecution(claim.execution), *late)
 
 
@@ -193,10 +171,6 @@ def _may_still_beat(view: ExecutionView, now: float) -> bool:
     """It ended by itself just now, so its last beat is on its way."""
     spoke = view.state in (ExecutionState.SUCCEEDED, ExecutionState.FAILED)
     return spoke and view.ended_at is not None and now - view.ended_at < BEAT_GRACE_S
-
-
-def _is_late(job: Job, now: float) -> bool:
-    return job.deadline_at is not None and now >= job.deadline_at
 
 
 def _end_of(job: Job, view: ExecutionView, now: float) -> Event:

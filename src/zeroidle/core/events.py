@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from zeroidle.contracts.machines import Vm, VmRef, Worker
 from zeroidle.contracts.messages import Heartbeat, Labels, Limits, Result, Run
 from zeroidle.contracts.records import Reason
 from zeroidle.contracts.services import ErrorBody
@@ -110,6 +111,62 @@ class AttemptClosed(Struct, frozen=True):
     at: float
 
 
+class VmsAsked(Struct, frozen=True):
+    """These VMs are about to be asked for, and the workers of their clusters to be told that the attempt waits."""
+
+    attempt: int
+    vms: tuple[Vm, ...]
+    at: float
+
+
+class NothingOffered(Struct, frozen=True):
+    """There is nowhere to ask for a VM now."""
+
+    attempt: int
+    reason: Reason
+
+
+class VmRefused(Struct, frozen=True):
+    """The cloud refused a VM, or it did not come up; `next_at` is when that place may be asked again."""
+
+    attempt: int
+    ref: VmRef
+    code: str
+    message: str
+    at: float
+    next_at: float | None = None
+
+
+class VmGone(Struct, frozen=True):
+    """The cloud says that there is no such VM any more, of whichever attempt it was."""
+
+    ref: VmRef
+
+
+class WorkersTold(Struct, frozen=True):
+    """The workers of these clusters, whose VMs are warm, are about to be told that the attempt waits."""
+
+    attempt: int
+    clusters: tuple[str, ...]
+    at: float
+
+
+class WorkerClaimed(Struct, frozen=True):
+    """A worker claimed the attempt: it runs."""
+
+    attempt: int
+    worker: Worker
+    at: float
+
+
+class WorkerLost(Struct, frozen=True):
+    """The worker of the attempt is silent and its VM gone, or it has been silent for far too long."""
+
+    attempt: int
+    reason: Reason
+    at: float
+
+
 Event: TypeAlias = (
     Submitted
     | StopRequested
@@ -123,4 +180,11 @@ Event: TypeAlias = (
     | ExecutionFailed
     | ExecutionCancelled
     | AttemptClosed
+    | VmsAsked
+    | NothingOffered
+    | VmRefused
+    | VmGone
+    | WorkersTold
+    | WorkerClaimed
+    | WorkerLost
 )

@@ -14,9 +14,10 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from zeroidle.contracts.messages import Heartbeat, Limits, Result
-from zeroidle.contracts.records import Attempt, Budget, Job, LastBeat, Reason, State, StopRequest
+from zeroidle.contracts.messages import Heartbeat, MachineRun
+from zeroidle.contracts.records import Job, LastBeat, Reason, State, StopRequest
 from zeroidle.contracts.services import ErrorBody, Stage
+from zeroidle.core import machine_job
 from zeroidle.core.events import (
     AttemptClosed,
     Beat,
@@ -28,14 +29,18 @@ from zeroidle.core.events import (
     ExecutionCreated,
     ExecutionFailed,
     ExecutionSucceeded,
+    NothingOffered,
     StartRefused,
     StopRequested,
     Submitted,
+    VmGone,
+    VmRefused,
+    VmsAsked,
+    WorkerClaimed,
+    WorkerLost,
+    WorkersTold,
 )
-
-# How long a job may take to end once told to; a cancelled execution ends within seconds.
-STOPPING_TIMEOUT_S = 300.0
-HISTORY = 20
+from zeroidle.core.transitions import ended, limits, lost, may_retry, next_attempt, settled, stopping, succeeded
 
 # Codes of failures that another attempt may not meet again. All others blame the input or the options.
 _PLATFORM_CODES = frozenset(
@@ -86,6 +91,8 @@ def advance(job: Job, event: Event, now: float) -> Job:
             return _stop_requested(job, event, now)
         case DeadlinePassed():
             return _deadline_passed(job, now)
+        case VmGone():
+            return machine_job.vm_gone(job, event)
     if event.attempt != job.attempt:
         return job
     match event:
@@ -100,13 +107,15 @@ def advance(job: Job, event: Event, now: float) -> Job:
         case Beat():
             return _beat(job, event.heartbeat, now)
         case ExecutionSucceeded():
-            return _succeeded(replace(job, execution=event.execution), event.result, event.at)
+            return succeeded(replace(job, execution=event.execution), event.result, event.at)
         case ExecutionFailed():
             return _failed(replace(job, execution=event.execution), event.failure, event.at, now)
         case ExecutionCancelled():
-            return _lost(replace(job, execution=event.execution), Reason.EXECUTION_LOST, event.at, now)
+            return lost(replace(job, execution=event.execution), Reason.EXECUTION_LOST, event.at, now)
         case AttemptClosed():
             return _attempt_closed(job, event, now)
+        case VmsAsked() | NothingOffered() | VmRefused() | WorkersTold() | WorkerClaimed() | WorkerLost():
+            return machine_job.advance(job, event, now)
         case _:
             assert_never(event)
 
@@ -125,10 +134,10 @@ def cost_usd(stages: list[Stage], usd_per_second: dict[str, float]) -> float:
 def _stop_requested(job: Job, event: StopRequested, now: float) -> Job:
     request = StopRequest(user_id=event.user_id, reason=event.reason, at=event.at)
     match job.state:
-        case State.QUEUED:
-            return _ended(replace(job, stop=request), Reason.STOP_REQUESTED, event.at)
-        case State.PROVISIONING | State.RUNNING:
-            return _stopping(replace(job, stop=request), Reason.STOP_REQUESTED, now)
+        case State.QUEUED if not job.machines.told:
+            return ended(replace(job, stop=request), Reason.STOP_REQUESTED, event.at)
+        case State.QUEUED | State.PROVISIONING | State.RUNNING:
+            return stopping(replace(job, stop=request), Reason.STOP_REQUESTED, now)
         case _:
             return job
 
@@ -137,23 +146,23 @@ def _deadline_passed(job: Job, now: float) -> Job:
     if job.deadline_at is None or now < job.deadline_at:
         return job
     match job.state:
-        case State.QUEUED:
-            return _ended(job, Reason.NOT_STARTED, now)
+        case State.QUEUED if not job.machines.told:
+            return ended(job, machine_job.why_not_started(job), now)
         case State.RUNNING:
-            return _stopping(job, Reason.TIMEOUT, now)
+            return stopping(job, Reason.TIMEOUT, now)
         case State.STOPPING:
-            return _settled(job, now)
+            return settled(job, now)
         case _:
-            # PROVISIONING ends when the claim is settled: something may just have begun to run.
+            # Where somebody may just have begun to run it, the claim has to be settled first.
             return job
 
 
 def _start_refused(job: Job, event: StartRefused) -> Job:
     match job.state:
         case State.QUEUED | State.PROVISIONING:
-            return _ended(job, event.reason, event.at, event.failure)
+            return ended(job, event.reason, event.at, event.failure)
         case State.STOPPING:
-            return _settled(job, event.at)
+            return settled(job, event.at)
         case _:
             return job
 
@@ -161,7 +170,7 @@ def _start_refused(job: Job, event: StartRefused) -> Job:
 def _execution_asked(job: Job, now: float) -> Job:
     if job.state is not State.QUEUED:
         return job
-    return replace(job, state=State.PROVISIONING, deadline_at=now + _limits(job).provision_timeout_s)
+    return replace(job, state=State.PROVISIONING, deadline_at=now + limits(job).provision_timeout_s)
 
 
 def _execution_created(job: Job, event: ExecutionCreated) -> Job:
@@ -180,177 +189,71 @@ def _execution_claimed(job: Job, event: ExecutionClaimed) -> Job:
 
 
 def _beat(job: Job, beat: Heartbeat, now: float) -> Job:
-    if job.state is State.QUEUED:
-        return job  # nothing was asked for this attempt, so nobody can speak for it
+    if job.state is State.QUEUED and not job.machines.told:
+        return job  # nobody was told of this attempt, so nobody can speak for it
     seen = job.last_beat is not None and beat.seq <= job.last_beat.seq
     if seen and not beat.is_last:
         return job
-    job = _as_told_by(job, beat)
+    job = _as_told_by(job, beat, now)
     match beat.status:
         case "RUNNING":
             return _still_running(job, now)
         case "SUCCEEDED":
-            return _succeeded(job, beat.result, beat.sent_at)
+            return succeeded(job, beat.result, beat.sent_at)
         case "FAILED":
             failure = beat.failure or ErrorBody(code="INTERNAL", message="the attempt failed without saying why")
             return _failed(job, failure, beat.sent_at, now)
         case "STOPPED":
-            return _lost(job, Reason.EXECUTION_LOST, beat.sent_at, now)
+            return lost(job, machine_job.loss_of(job), beat.sent_at, now)
+        case "PREEMPTED":
+            return lost(job, Reason.PREEMPTED, beat.sent_at, now)
         case _:
             assert_never(beat.status)
 
 
-def _as_told_by(job: Job, beat: Heartbeat) -> Job:
+def _as_told_by(job: Job, beat: Heartbeat, now: float) -> Job:
     """All that is shown of the attempt, from this beat alone."""
-    return replace(
+    job = replace(
         job,
         execution=beat.execution or job.execution,
         started_at=min((stage.started_at for stage in beat.stages), default=beat.sent_at),
-        last_beat=LastBeat(seq=beat.seq, sent_at=beat.sent_at),
+        last_beat=LastBeat(seq=beat.seq, sent_at=beat.sent_at, received_at=now),
         stages=beat.stages,
         progress=beat.progress,
         message=beat.message,
         cost_usd=cost_usd(beat.stages, job.usd_per_second),
     )
+    return machine_job.as_told_by(job, beat, now) if isinstance(job.run, MachineRun) else job
 
 
 def _still_running(job: Job, now: float) -> Job:
     if job.state is State.STOPPING:
         return job
     job = _running(job, now if job.started_at is None else job.started_at)
-    limit = _limits(job).max_cost_usd
-    return job if limit is None or job.cost_usd <= limit else _stopping(job, Reason.BUDGET, now)
+    limit = limits(job).max_cost_usd
+    return job if limit is None or job.cost_usd <= limit else stopping(job, Reason.BUDGET, now)
 
 
 def _running(job: Job, started_at: float) -> Job:
-    deadline_at = started_at + _limits(job).max_runtime_s
+    deadline_at = started_at + limits(job).max_runtime_s
     return replace(job, state=State.RUNNING, reason=None, started_at=started_at, deadline_at=deadline_at)
-
-
-def _stopping(job: Job, reason: Reason, now: float) -> Job:
-    return replace(job, state=State.STOPPING, reason=reason, deadline_at=now + STOPPING_TIMEOUT_S)
 
 
 def _attempt_closed(job: Job, event: AttemptClosed, now: float) -> Job:
     match job.state:
         case State.PROVISIONING | State.STOPPING:
-            return _lost(job, Reason.NOT_STARTED, event.at, now)
+            return lost(job, machine_job.why_not_started(job), event.at, now)
+        case State.QUEUED if job.machines.told:
+            return lost(job, machine_job.why_not_started(job), event.at, now)
         case _:
             return job
 
 
-def _succeeded(job: Job, result: Result | None, at: float) -> Job:
-    """What is published is published: it succeeded, whatever it was told in between."""
-    return replace(
-        job,
-        state=State.SUCCEEDED,
-        reason=None,
-        failure=None,
-        stop=None,
-        result=result,
-        finished_at=at,
-        deadline_at=None,
-    )
-
-
 def _failed(job: Job, failure: ErrorBody, at: float, now: float) -> Job:
     """The attempt ended by an error."""
-    reason = reason_of(failure)
-    if job.state is State.STOPPING and _may_retry(job, reason):
-        return _settled(job, at)
-    if _may_retry(job, reason):
-        return _next_attempt(job, reason, failure, at, now)
-    return _ended(replace(job, stop=None), reason, at, failure)
-
-
-def _lost(job: Job, reason: Reason, at: float, now: float) -> Job:
-    """The attempt ended without a word of its own."""
-    if job.state is State.STOPPING:
-        return _settled(job, at)
-    if _may_retry(job, reason):
-        return _next_attempt(job, reason, _failure(reason, job), at, now)
-    return _ended(job, reason, at)
-
-
-def _settled(job: Job, at: float) -> Job:
-    """A job that was told to end has ended, for the reason it was told."""
-    return _ended(job, job.reason or Reason.STOP_REQUESTED, at)
-
-
-def _ended(job: Job, reason: Reason, at: float, failure: ErrorBody | None = None) -> Job:
-    stopped = reason.final_state is State.STOPPED
-    return replace(
-        job,
-        state=reason.final_state,
-        reason=reason,
-        failure=None if stopped else failure or _failure(reason, job),
-        finished_at=at,
-        deadline_at=None,
-    )
-
-
-def _may_retry(job: Job, reason: Reason) -> bool:
-    match reason.budget:
-        case Budget.ERRORS:
-            return job.errors_used < _limits(job).max_errors
-        case Budget.INTERRUPTIONS:
-            return job.interruptions_used < _limits(job).max_interruptions
-        case None:
-            return False
-
-
-def _next_attempt(job: Job, reason: Reason, failure: ErrorBody, at: float, now: float) -> Job:
-    """Back to the queue, with the reason kept beside the state and the attempt in the history."""
-    past = Attempt(
-        number=job.attempt,
-        execution=job.execution,
-        started_at=job.started_at,
-        ended_at=at,
-        reason=reason,
-        failure=failure,
-    )
-    return replace(
-        job,
-        state=State.QUEUED,
-        reason=reason,
-        attempt=job.attempt + 1,
-        deadline_at=now + _limits(job).provision_timeout_s,
-        history=(*job.history, past)[-HISTORY:],
-        errors_used=job.errors_used + (reason.budget is Budget.ERRORS),
-        interruptions_used=job.interruptions_used + (reason.budget is Budget.INTERRUPTIONS),
-        execution=None,
-        started_at=None,
-        last_beat=None,
-        stages=[],
-        progress=None,
-        message="",
-        cost_usd=0.0,
-    )
-
-
-def _failure(reason: Reason, job: Job) -> ErrorBody:
-    return ErrorBody(code=reason.value, message=_explanation(reason, job), hint=reason.advice)
-
-
-def _explanation(reason: Reason, job: Job) -> str:
-    limits, attempt = _limits(job), f"attempt {job.attempt}"
-    match reason:
-        case Reason.TIMEOUT:
-            return f"{attempt} ran longer than max_runtime_s ({limits.max_runtime_s} s)"
-        case Reason.BUDGET:
-            return f"{attempt} cost {job.cost_usd:.4f} USD, more than max_cost_usd ({limits.max_cost_usd} USD)"
-        case Reason.NOT_STARTED:
-            return f"{attempt} ended without a sign of life; provision_timeout_s is {limits.provision_timeout_s} s"
-        case Reason.EXECUTION_LOST:
-            return f"the execution of {attempt} was cancelled or is gone"
-        case Reason.USER_ERROR | Reason.SERVICE_ERROR | Reason.START_REFUSED | Reason.STOP_REQUESTED:
-            return reason.advice
-        case _:
-            assert_never(reason)
-
-
-def _limits(job: Job) -> Limits:
-    """Only a job that was stopped before its start came has none, and that one is terminal."""
-    if job.limits is None:
-        raise ValueError(f"job {job.job_id} has no limits")
-    return job.limits
+    reason = Reason.JOB_ERROR if isinstance(job.run, MachineRun) else reason_of(failure)
+    if job.state is State.STOPPING and may_retry(job, reason):
+        return settled(job, at)
+    if may_retry(job, reason):
+        return next_attempt(job, reason, failure, at, now)
+    return ended(replace(job, stop=None), reason, at, failure)

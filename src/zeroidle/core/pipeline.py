@@ -1,4 +1,4 @@
-"""What does a workflow execution get told, and where does its result go?"""
+"""What does a workflow execution get told, and where does a job's result go?"""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from zeroidle.contracts import codec, names
-from zeroidle.contracts.messages import Limits
+from zeroidle.contracts.messages import Limits, MachineRun, WorkflowRun
 from zeroidle.contracts.records import ErrorFile, Job, Reason, State
 from zeroidle.contracts.services import Folder, ModelRef
+from zeroidle.core.placement import Catalog
 from zeroidle.errors import PermanentError
 
 # https://cloud.google.com/workflows/quotas
@@ -28,9 +29,11 @@ class Deployment(Struct, frozen=True):
     workflows: Mapping[str, str]  # by the name that a job asks for
     upload_workflow: str  # the one an upload asks for
     default_model: ModelRef
-    limits: Limits  # of a job that names none
+    limits: Limits  # of a job that runs a workflow and names none
     parallel_shards: int
     usd_per_second: Mapping[str, float]  # price of one busy instance, by stage
+    machine_limits: Limits  # of one that runs on a machine
+    catalog: Catalog  # the machines
     ignore_prefix: str | None = None  # uploads below it are nobody's job
 
 
@@ -38,8 +41,11 @@ def output_folder(job: Job, deployment: Deployment) -> Folder | None:
     """Where the job publishes its result, or its error.json; None for one that was stopped before its start came.
 
     The job that an upload makes of itself owns `<name>/<generation>`; any other job on the same object gets a folder
-    below it, so that two jobs never write the same names.
+    below it, so that two jobs never write the same names. What runs on a machine has a folder for each attempt; the
+    record of the job says which of them is the result.
     """
+    if isinstance(job.run, MachineRun):
+        return Folder(bucket=deployment.output_bucket, prefix=names.work_prefix(job.job_id, job.attempt))
     if job.run is None:
         return None
     source = job.run.input
@@ -52,7 +58,7 @@ def output_folder(job: Job, deployment: Deployment) -> Folder | None:
 
 def workflow_of(job: Job, deployment: Deployment) -> str | None:
     """The full name of the workflow that runs the job; None if there is no such workflow."""
-    return None if job.run is None else deployment.workflows.get(job.run.workflow)
+    return deployment.workflows.get(job.run.workflow) if isinstance(job.run, WorkflowRun) else None
 
 
 def argument(job: Job, deployment: Deployment) -> bytes:
@@ -62,8 +68,8 @@ def argument(job: Job, deployment: Deployment) -> bytes:
         PermanentError: it is larger than an argument may be.
     """
     output = output_folder(job, deployment)
-    if job.run is None or output is None:
-        raise PermanentError(f"job {job.job_id} was stopped before its start came: there is nothing to run")
+    if not isinstance(job.run, WorkflowRun) or output is None:
+        raise PermanentError(f"job {job.job_id} has no workflow to run")
     data = codec.encode(
         {
             "job_id": job.job_id,
@@ -90,7 +96,7 @@ def argument(job: Job, deployment: Deployment) -> bytes:
 
 def error_file(job: Job) -> ErrorFile | None:
     """What stands in error.json beside where the result would have been; None unless the job failed."""
-    if job.state is not State.FAILED or job.run is None or job.failure is None:
+    if job.state is not State.FAILED or not isinstance(job.run, WorkflowRun) or job.failure is None:
         return None
     reason = job.reason or Reason.SERVICE_ERROR
     return ErrorFile(

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 from zeroidle.contracts import codec, names
 from zeroidle.contracts.codec import Contract
-from zeroidle.contracts.messages import Meta
+from zeroidle.contracts.machines import Worker
+from zeroidle.contracts.messages import Heartbeat, Meta
 from zeroidle.contracts.records import Job
 from zeroidle.contracts.services import ObjectRef
-from zeroidle.core.converge import Claim
+from zeroidle.core.claims import Claim
 from zeroidle.errors import Conflict, InvalidMessage, MissingObject, ZeroidleError
 from zeroidle.ports import ABSENT, Marker, Objects, Stored
 
@@ -22,7 +23,8 @@ T = TypeVar("T")
 
 
 class _Claim(Contract, frozen=True, forbid_unknown_fields=False):
-    execution: str | None  # None: closed
+    execution: str | None = None
+    worker: Worker | None = None  # neither: closed
 
 
 class BucketJobStore:
@@ -59,9 +61,9 @@ class BucketJobStore:
         """Nothing of the job is left."""
         self._objects.delete(self._ref(names.marker_name(job_id)))
 
-    def marked(self) -> Iterator[Marker]:
-        """All jobs that may need looking after."""
-        for info in self._objects.list(self._bucket, names.ACTIVE_PREFIX):
+    def marked(self, shard: str = "") -> Iterator[Marker]:
+        """All jobs that may need looking after, or those of a shard."""
+        for info in self._objects.list(self._bucket, names.ACTIVE_PREFIX + shard):
             yield Marker(info.ref.name.rpartition("/")[2], info.created)
 
     def claim(self, job_id: str, attempt: int) -> Claim | None:
@@ -71,12 +73,40 @@ class BucketJobStore:
             data, _ = self._objects.read(self._ref(name))
         except MissingObject:
             return None
-        return Claim(_decoded(data, _Claim, name).execution)
+        claim = _decoded(data, _Claim, name)
+        return Claim(claim.execution, claim.worker)
+
+    def take(self, job_id: str, attempt: int, worker: Worker) -> None:
+        """Claim the attempt for a worker; again by the same worker is no error."""
+        ref = self._ref(names.claim_name(job_id, attempt))
+        try:
+            self._objects.write(ref, codec.encode(_Claim(worker=worker)), content_type=JSON, if_generation=ABSENT)
+        except Conflict:
+            claim = self.claim(job_id, attempt)
+            if claim is None or claim.worker != worker:
+                raise
 
     def close(self, job_id: str, attempt: int) -> None:
         """Take the attempt's claim without running it."""
         ref = self._ref(names.claim_name(job_id, attempt))
-        self._objects.write(ref, codec.encode(_Claim(None)), content_type=JSON, if_generation=ABSENT)
+        self._objects.write(ref, codec.encode(_Claim()), content_type=JSON, if_generation=ABSENT)
+
+    def say_last(self, beat: Heartbeat) -> None:
+        """Leave the last beat of an attempt; again changes nothing."""
+        ref = self._ref(names.last_word(beat.job_id, beat.attempt))
+        try:
+            self._objects.write(ref, codec.encode(beat), content_type=JSON, if_generation=ABSENT)
+        except Conflict:
+            return
+
+    def last_word(self, job_id: str, attempt: int) -> Heartbeat | None:
+        """The last beat of an attempt, if its worker left one."""
+        name = names.last_word(job_id, attempt)
+        try:
+            data, _ = self._objects.read(self._ref(name))
+        except MissingObject:
+            return None
+        return _decoded(data, Heartbeat, name)
 
     def add_meta(self, meta: Meta, message_id: str) -> None:
         """Keep a report; the same message again changes nothing."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from zeroidle.core.pipeline import Deployment
-from zeroidle.ports import Clock, Executions, JobStore, Objects
+from zeroidle.ports import Clock, Executions, Fleet, JobStore, Objects, Publisher, VmStore
 
 
 class Context(Struct, frozen=True):
@@ -15,6 +15,9 @@ class Context(Struct, frozen=True):
 
     jobs: JobStore
     executions: Executions
+    vms: VmStore
+    fleet: Fleet
+    publisher: Publisher
     objects: Objects
     clock: Clock
     deployment: Deployment

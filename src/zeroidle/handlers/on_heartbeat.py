@@ -9,7 +9,8 @@ from zeroidle.contracts.records import State
 from zeroidle.core.events import Beat
 from zeroidle.errors import PermanentError
 from zeroidle.handlers.context import Context, Outcome
-from zeroidle.handlers.converge import converge, record, require_owner
+from zeroidle.handlers.converge import converge
+from zeroidle.handlers.records import record, require_owner
 
 
 def on_heartbeat(context: Context, message: PubSubMessage) -> Outcome:

@@ -7,7 +7,7 @@ from zeroidle.contracts.events import PubSubMessage
 from zeroidle.contracts.messages import Meta
 from zeroidle.errors import PermanentError
 from zeroidle.handlers.context import Outcome
-from zeroidle.handlers.converge import require_owner
+from zeroidle.handlers.records import require_owner
 from zeroidle.ports import JobStore
 
 MAX_BYTES = 256 * 1024

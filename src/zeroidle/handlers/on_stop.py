@@ -9,7 +9,8 @@ from zeroidle.core.events import StopRequested
 from zeroidle.core.job import begin
 from zeroidle.errors import Conflict, TemporaryError
 from zeroidle.handlers.context import Context, Outcome
-from zeroidle.handlers.converge import converge, record, require_owner
+from zeroidle.handlers.converge import converge
+from zeroidle.handlers.records import record, require_owner
 
 
 def on_stop(context: Context, message: PubSubMessage) -> Outcome:

@@ -1,0 +1,303 @@
+"""What does the agent do next? A step at a time, so that it is driven by a loop on a VM and by a clock in simulations.
+
+    idle -> running -> ending -> idle, for a while, or gone
+
+It claims an attempt before it settles the assignment, and says in its VM's entry what it is about to do before it
+claims. At each beat it reads the job's record: that is how it learns of a stop, and that it may no longer speak for
+the attempt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from enum import StrEnum
+
+from worker.ports import Assigned, Container, Output, Tools
+from zeroidle.contracts.machines import Report, Worker
+from zeroidle.contracts.messages import Heartbeat, MachineRun, Meta, Progress, Result
+from zeroidle.contracts.records import Job, State
+from zeroidle.contracts.services import ErrorBody, Folder
+from zeroidle.errors import Conflict, MissingObject, PermanentError, TemporaryError, ZeroidleError
+
+BEAT_S = 15.0
+# Between the polite signal and the other one.
+GRACE_S = 30.0
+# A VM that the cloud takes back has 30 s in all: https://cloud.google.com/compute/docs/instances/preemptible
+PREEMPTED_GRACE_S = 15.0
+POLL_S = 1.0
+# How long a VM that has not had a job yet waits for one: its assignment was published before it was asked for.
+FIRST_JOB_S = 120.0
+# It takes no more jobs so long before its time is over, so that nobody deletes it with one.
+MARGIN_S = 10.0
+LAST_BEAT_TRIES = 8
+
+log = logging.getLogger(__name__)
+
+
+class Ending(StrEnum):
+    """Why a container is being ended, or has ended."""
+
+    EXITED = "EXITED"
+    STOPPED = "STOPPED"
+    PREEMPTED = "PREEMPTED"
+    FENCED = "FENCED"  # the attempt is not ours any more: say nothing
+
+
+class _Work:
+    """The attempt at hand."""
+
+    def __init__(self, job: Job, run: MachineRun, folder: Folder, container: Container, now: float) -> None:
+        self.job, self.run, self.folder, self.container = job, run, folder, container
+        self.seq = 0
+        self.beat_at = now  # when the next beat is due
+        self.ending: Ending | None = None
+        self.kill_at = 0.0
+        self.progress: Progress | None = None
+        self.message = ""
+        self.published: int | None = None
+        self.last_beat: Heartbeat | None = None
+        self.tries = 0
+
+
+class Agent:
+    """The agent of one VM."""
+
+    def __init__(self, worker: Worker, tools: Tools, folder_of: Callable[[Job], Folder | None]) -> None:
+        """`folder_of` says where an attempt of a job publishes its files."""
+        self.worker = worker
+        self.is_over = False
+        self._tools = tools
+        self._folder_of = folder_of
+        self._work: _Work | None = None
+        self._idle_until = tools.clock.now() + FIRST_JOB_S
+        self._told_to_end = False
+
+    @property
+    def is_working(self) -> bool:
+        """Has it an attempt at hand?"""
+        return self._work is not None
+
+    def end(self) -> None:
+        """The VM is about to be stopped: end what runs, report, take nothing new."""
+        self._told_to_end = True
+
+    def step(self) -> float:
+        """Do what is due; seconds until the next step, at most. Temporary troubles are tried again in the next one."""
+        try:
+            return self._working(self._work) if self._work is not None else self._idle()
+        except TemporaryError as error:
+            log.warning("tried again: %s", error.message)
+            return POLL_S
+
+    # Idle
+
+    def _idle(self) -> float:
+        now = self._tools.clock.now()
+        if self._told_to_end or self._tools.host.is_preempted() or now > self._idle_until - MARGIN_S:
+            return self._leave()
+        assigned = self._tools.assignments.take()
+        if assigned is not None:
+            self._consider(assigned)
+            return 0.0
+        return POLL_S
+
+    def _leave(self) -> float:
+        self._tools.assignments.close()
+        self._tools.host.delete()
+        self.is_over = True
+        return 0.0
+
+    def _consider(self, assigned: Assigned) -> None:
+        """Claim the attempt if it still waits."""
+        try:
+            stored = self._tools.jobs.load(assigned.job_id)
+            job = None if stored is None else stored.job
+            if job is None or not self._fits(job, assigned.attempt) or not self._claim(job):
+                assigned.settle()
+                return
+        except TemporaryError:
+            assigned.give_back()
+            raise
+        assigned.settle()
+        self._begin(job)
+
+    def _fits(self, job: Job, attempt: int) -> bool:
+        waits = job.state in (State.QUEUED, State.PROVISIONING) and job.attempt == attempt
+        return waits and isinstance(job.run, MachineRun) and job.run.wanted.provisioning is self.worker.vm.provisioning
+
+    def _claim(self, job: Job) -> bool:
+        if not self._report(Report(worker=self.worker, job_id=job.job_id, attempt=job.attempt)):
+            return False
+        try:
+            self._tools.jobs.take(job.job_id, job.attempt, self.worker)
+        except Conflict:
+            self._report(Report(worker=self.worker, idle_until=self._idle_until))
+            return False
+        return True
+
+    def _report(self, report: Report) -> bool:
+        try:
+            self._tools.vms.report(self.worker.vm, report)
+        except MissingObject:
+            log.error("this VM is not entered in the ledger; it ends")
+            self._idle_until = 0.0
+            return False
+        return True
+
+    def _begin(self, job: Job) -> None:
+        run, folder, now = job.run, self._folder_of(job), self._tools.clock.now()
+        if not isinstance(run, MachineRun) or folder is None:
+            raise TypeError(f"job {job.job_id} does not run on machines")
+        try:
+            container = self._tools.containers.start(job.job_id, job.attempt, run)
+        except PermanentError as error:
+            container = _NotStarted(error)
+        self._work = _Work(job, run, folder, container, now)
+
+    # Working
+
+    def _working(self, work: _Work) -> float:
+        now = self._tools.clock.now()
+        self._listen(work)
+        if work.container.exit_code() is not None:
+            return self._ended(work, work.ending or Ending.EXITED)
+        if work.ending is not None:
+            if now >= work.kill_at:
+                work.container.kill()
+        elif self._told_to_end or self._tools.host.is_preempted():
+            self._stop(work, Ending.PREEMPTED, PREEMPTED_GRACE_S)
+        if now >= work.beat_at:
+            work.beat_at = now + BEAT_S
+            self._beat(work)
+        return POLL_S
+
+    def _listen(self, work: _Work) -> None:
+        said: Output = work.container.output()
+        work.progress = said.progress or work.progress
+        work.message = said.message or work.message
+        for operation, data in said.reports:
+            self._tools.reporter.meta(
+                Meta(
+                    schema=1,
+                    job_id=work.job.job_id,
+                    user_id=work.job.user_id,
+                    attempt=work.job.attempt,
+                    created_at=self._tools.clock.now(),
+                    sender="job",
+                    operation=operation,
+                    data=data,
+                )
+            )
+
+    def _beat(self, work: _Work) -> None:
+        self._check_record(work)
+        if work.ending is not Ending.FENCED:
+            self._tools.reporter.beat(self._heartbeat(work, status="RUNNING"))
+
+    def _check_record(self, work: _Work) -> None:
+        stored = self._tools.jobs.load(work.job.job_id)
+        job = None if stored is None else stored.job
+        if job is None or job.state.is_terminal or job.attempt != work.job.attempt:
+            log.error("attempt %d of job %s is over; its container is ended", work.job.attempt, work.job.job_id)
+            self._stop(work, Ending.FENCED, 0.0)
+        elif job.state is State.STOPPING and work.ending is None:
+            self._stop(work, Ending.STOPPED, GRACE_S)
+
+    def _stop(self, work: _Work, ending: Ending, grace_s: float) -> None:
+        if work.ending is Ending.FENCED:
+            return
+        work.ending = ending
+        work.kill_at = self._tools.clock.now() + grace_s
+        if grace_s > 0:
+            work.container.terminate()
+        else:
+            work.container.kill()
+
+    def _ended(self, work: _Work, ending: Ending) -> float:
+        """Publish what there is, say how it ended, be free for the next one."""
+        if ending is not Ending.FENCED:
+            if work.published is None:
+                work.published = work.container.publish(work.folder)
+            self._last_beat(work, ending)
+        work.container.discard()
+        self._work = None
+        now = self._tools.clock.now()
+        self._idle_until = now + work.run.keep_alive_s if ending is Ending.EXITED else now
+        self._report(Report(worker=self.worker, idle_until=self._idle_until - MARGIN_S))
+        return 0.0
+
+    def _last_beat(self, work: _Work, ending: Ending) -> None:
+        """It is left in the ledger first: if the message does not get through, the tick finds it there."""
+        beat = work.last_beat = work.last_beat or self._final(work, ending)
+        self._tools.jobs.say_last(beat)
+        try:
+            self._tools.reporter.beat(beat)
+        except ZeroidleError:
+            work.tries += 1
+            if work.tries < LAST_BEAT_TRIES:
+                raise
+            log.exception("the last beat of job %s did not get through", work.job.job_id)
+
+    def _final(self, work: _Work, ending: Ending) -> Heartbeat:
+        code = work.container.exit_code() or 0
+        match ending:
+            case Ending.PREEMPTED:
+                return self._heartbeat(work, status="PREEMPTED", exit_code=code)
+            case Ending.STOPPED:
+                return self._heartbeat(work, status="STOPPED", exit_code=code)
+            case _ if code == 0:
+                folder = work.folder
+                result = Result(bucket=folder.bucket, prefix=folder.prefix, files=work.published or 0)
+                return self._heartbeat(work, status="SUCCEEDED", exit_code=code, result=result)
+            case _:
+                return self._heartbeat(work, status="FAILED", exit_code=code, failure=_failure(work.container, code))
+
+    def _heartbeat(self, work: _Work, **said: object) -> Heartbeat:
+        work.seq += 1
+        return Heartbeat(
+            schema=1,
+            job_id=work.job.job_id,
+            user_id=work.job.user_id,
+            attempt=work.job.attempt,
+            seq=work.seq,
+            sent_at=self._tools.clock.now(),
+            worker=self.worker,
+            progress=work.progress,
+            message=work.message,
+            **said,  # type: ignore[arg-type]  # the last fields of the beat, by name
+        )
+
+
+class _NotStarted:
+    """A container that could not be started: it has ended as soon as it is looked at."""
+
+    def __init__(self, error: PermanentError) -> None:
+        self.error = error
+
+    def exit_code(self) -> int | None:
+        return 125  # what `docker run` exits with when it cannot start a container
+
+    def output(self) -> Output:
+        return Output(message=self.error.message)
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def publish(self, folder: Folder) -> int:
+        return 0
+
+    def discard(self) -> None: ...
+
+
+def _failure(container: Container, code: int) -> ErrorBody:
+    if isinstance(container, _NotStarted):
+        error = container.error
+        return ErrorBody(code=error.code, message=error.message, hint=error.hint)
+    return ErrorBody(
+        code="EXIT_CODE",
+        message=f"the container exited with {code}",
+        hint="Its logs tell why: `zeroidle logs JOB`.",
+        details={"exit_code": code},
+    )
