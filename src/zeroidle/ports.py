@@ -145,8 +145,8 @@ class Executions(Protocol):
 class VmStore(Protocol):
     """What the ledger says of VMs and of capacity. Every call may raise TemporaryError."""
 
-    def enter(self, entry: VmEntry) -> bool:
-        """Enter a VM that is about to be asked for; False if it stands there already."""
+    def enter(self, entry: VmEntry) -> None:
+        """Enter a VM that is about to be asked for; one that stands there already stays as it is."""
 
     def entry(self, ref: VmRef) -> VmEntry | None:
         """The entry of a VM, or None."""

@@ -103,7 +103,8 @@ class SimFleet:
         """Let VMs come up and go."""
         for when, ref in [each for each in self.late if each[0] <= self.now()]:
             self.late.remove((when, ref))
-            self._appear(ref)
+            if self.find(ref) is None:
+                self._appear(ref)
         for machine in list(self.machines):
             if machine.ends_at is not None and self.now() >= machine.ends_at:
                 self.machines.remove(machine)
@@ -254,7 +255,9 @@ class SimVmTools:
 
 def boot(world: Any, machine: Machine) -> None:
     """Start the agent of a VM."""
-    worker = Worker(vm=machine.ref, zone=f"{machine.ref.region}-a", boot_id=machine.boot_id)
+    entry = world.context.vms.entry(machine.ref)
+    price = 0.0 if entry is None else entry.usd_per_hour
+    worker = Worker(vm=machine.ref, zone=f"{machine.ref.region}-a", usd_per_hour=price, boot_id=machine.boot_id)
     vm: Any = SimVmTools(world, machine)
     tools = Tools(vm, world.context.jobs, world.context.vms, vm, vm, vm, world)
 

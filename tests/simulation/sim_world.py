@@ -97,6 +97,7 @@ class World:
         self.sent = 0
         self.published: list[tuple[str, int]] = []
         self._seen: dict[str, Job] = {}
+        self._records: dict[str, tuple[int, Job]] = {}  # decoded, by generation
         self._working: dict[tuple[str, int], str] = {}
         self._stopped_first: set[str] = set()
         self._behaviours: dict[str, str] = {}
@@ -230,10 +231,7 @@ class World:
         return stored.job
 
     def jobs(self) -> list[Job]:
-        return [
-            codec.decode(self.objects.read(ObjectRef(bucket="jobs", name=name))[0], Job)
-            for name in self.objects.names("jobs", "jobs/")
-        ]
+        return [self._decoded(name) for name in self.objects.names("jobs", "jobs/")]
 
     def states(self) -> dict[str, str]:
         return {job.job_id: job.state.value for job in self.jobs()}
@@ -376,6 +374,13 @@ class World:
             raise Violation(f"9: attempt {execution.attempt} published, the current one is {current.attempt}")
 
     # -- inside
+
+    def _decoded(self, name: str) -> Job:
+        data, generation = self.objects.read(ObjectRef(bucket="jobs", name=name))
+        known = self._records.get(name)
+        if known is None or known[0] != generation:
+            known = self._records[name] = generation, codec.decode(data, Job)
+        return known[1]
 
     def _handle(self, message: Message) -> None:
         context, payload = self.context, message.payload

@@ -84,9 +84,12 @@ def result_claim(job_id: str) -> str:
     return f"claims/{job_id}-result"
 
 
-def vm_name(job_id: str, attempt: int) -> str:
-    """Of the VM that is asked for an attempt; the same in every region, where names are a group's own."""
-    return f"{job_id}-a{attempt}"
+def vm_name(job_id: str, attempt: int, choice: int = 0) -> str:
+    """Of the VM that is asked for an attempt: `job-a2`, and `job-a2b` for the second of the accelerators it may have.
+
+    The same in every region; but within one, where two groups may choose the same zone, no two VMs have one name.
+    """
+    return f"{job_id}-a{attempt}{chr(ord('a') + choice) if choice else ''}"
 
 
 def vm_entry(region: str, vm: str) -> str:

@@ -193,7 +193,7 @@ def _asked(
         tuple(
             Vm(
                 ref=VmRef(
-                    name=names.vm_name(job.job_id, job.attempt),
+                    name=names.vm_name(job.job_id, job.attempt, offer.choice),
                     cluster=offer.cluster,
                     region=offer.region,
                     provisioning=offer.provisioning,

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from zeroidle.contracts.machines import Provisioning, VmEntry, Wanted
 from zeroidle.contracts.records import Reason
@@ -63,6 +64,7 @@ class Offer(Struct, frozen=True):
     region: str
     provisioning: Provisioning
     usd_per_hour: float
+    choice: int = 0  # which of the accelerators that were asked for
     failures: int = 0  # refusals that still count
     closed_for: Reason | None = None
     code: str = ""
@@ -99,7 +101,8 @@ def offers(wanted: Wanted, catalog: Catalog, market: Market, now: float) -> list
     """Every place that fits, best first: by preference of accelerator, then by price weighed with recent refusals."""
     found = []
     for preference, (cluster, region, price) in _places(wanted, catalog):
-        offer = _offer(cluster, region, wanted.provisioning, price, catalog, market, now)
+        offer = Offer(cluster.name, region, wanted.provisioning, price, preference)
+        offer = _as_open(offer, cluster, catalog, market, now)
         found.append((preference, price * (1 + offer.failures), region, offer))
     return [offer for *_, offer in sorted(found, key=lambda each: each[:3])]
 
@@ -140,19 +143,17 @@ def why_not(ranked: Sequence[Offer]) -> Reason:
     return reasons.most_common(1)[0][0] if reasons else Reason.NO_CAPACITY
 
 
-def _offer(
-    cluster: Cluster, region: str, provisioning: Provisioning, price: float, catalog: Catalog, market: Market, now: float
-) -> Offer:
-    failures = capacity.recent_failures(market.blocks, cluster.name, region, now)
-    offer = Offer(cluster.name, region, provisioning, price, failures)
-    block = capacity.standing(market.blocks, cluster.name, region, now)
+def _as_open(offer: Offer, cluster: Cluster, catalog: Catalog, market: Market, now: float) -> Offer:
+    """The offer with what keeps it closed."""
+    offer = replace(offer, failures=capacity.recent_failures(market.blocks, offer.cluster, offer.region, now))
+    block = capacity.standing(market.blocks, offer.cluster, offer.region, now)
     if block is not None:
-        return Offer(cluster.name, region, provisioning, price, failures, block.reason, block.code, block.until)
-    here = sum(each.ref.cluster == cluster.name and each.ref.region == region for each in market.entries)
+        return replace(offer, closed_for=block.reason, code=block.code, opens_at=block.until)
+    here = sum(each.ref.cluster == offer.cluster and each.ref.region == offer.region for each in market.entries)
     spent = sum(each.usd_per_hour for each in market.entries)
     full = here >= cluster.max_per_region or len(market.entries) >= catalog.caps.max_vms
-    if full or spent + price > catalog.caps.max_usd_per_hour:
-        return Offer(cluster.name, region, provisioning, price, failures, Reason.AT_CAP, "AT_CAP")
+    if full or spent + offer.usd_per_hour > catalog.caps.max_usd_per_hour:
+        return replace(offer, closed_for=Reason.AT_CAP, code="AT_CAP")
     return offer
 
 

@@ -34,13 +34,12 @@ class BucketVmStore:
         self._objects = objects
         self._bucket = bucket
 
-    def enter(self, entry: VmEntry) -> bool:
-        """Enter a VM that is about to be asked for; False if it stands there already."""
+    def enter(self, entry: VmEntry) -> None:
+        """Enter a VM that is about to be asked for; one that stands there already stays as it is."""
         try:
             self._write(self._entry_ref(entry.ref), entry, ABSENT)
         except Conflict:
-            return False
-        return True
+            return
 
     def entry(self, ref: VmRef) -> VmEntry | None:
         """The entry of a VM, or None."""

@@ -104,11 +104,12 @@ def _ask(context: Context, stored: Stored, action: AskVm) -> bool:
     """
     vm, catalog = action.vm, context.deployment.catalog
     entry = VmEntry(ref=vm.ref, job_id=stored.job.job_id, attempt=vm.attempt, usd_per_hour=vm.usd_per_hour)
-    if context.vms.enter(entry):
-        cap = placement.over_cap(entry, catalog, context.vms.entries())
-        if cap is not None:
-            context.vms.remove(vm.ref)
-            return _refused(context, stored, GiveUpVm(vm, AT_CAP, f"live VMs are at the cap of {cap}"), None)
+    context.vms.enter(entry)
+    # Also where it stood there already: whoever entered it may have died before looking.
+    cap = placement.over_cap(entry, catalog, context.vms.entries())
+    if cap is not None:
+        context.vms.remove(vm.ref)
+        return _refused(context, stored, GiveUpVm(vm, AT_CAP, f"live VMs are at the cap of {cap}"), None)
     context.publisher.assign(vm.ref.cluster, vm.ref.provisioning, stored.job.job_id, vm.attempt)
     try:
         context.fleet.create(vm.ref)
