@@ -89,16 +89,24 @@ class JobLimits(Contract, frozen=True, kw_only=True):
     max_interruptions: Count
 
 
+class GpuPrice(Contract, frozen=True, kw_only=True):
+    """List prices in USD of one GPU for an hour, with its share of the machine; None where it is not sold that way."""
+
+    standard: Usd | None = None
+    spot: Usd | None = None
+    flex_start: Usd | None = field(default=None, name="flex-start")
+
+
 class Cluster(Contract, frozen=True, kw_only=True):
-    """One kind of machine, keyed `<gpus>x<gpu>`. What it is not sold as has no price."""
+    """One kind of machine, keyed `<gpus>x<gpu>`. It is in every region that its `price` has."""
 
     machine_type: str
     gpu: str  # accelerator type of Compute Engine
     gpus: Positive
-    attached: bool = False  # the GPUs are not part of the machine type (N1): the template attaches them
+    price: Name  # key of `machines.prices`
     max_per_region: Positive
-    usd_per_hour: dict[Provisioning, Usd]  # list price in `machines.reference_region`
-    regions: Annotated[list[RegionName], Meta(min_length=1)]
+    attached: bool = False  # the GPUs are no part of the machine type (N1): the template attaches them
+    sold_as: list[Provisioning] = field(default_factory=lambda: list(Provisioning))
 
 
 class MachineLimits(JobLimits, frozen=True, kw_only=True):
@@ -112,11 +120,9 @@ class Machines(Contract, frozen=True, kw_only=True):
     """What jobs that need a machine of their own may have."""
 
     image: str  # of a job that names none
-    reference_region: RegionName
-    prices_as_of: str
-    price_factor: dict[RegionName, Annotated[float, Meta(gt=0)]]  # a region's prices over the reference's
     limits: MachineLimits
     clusters: dict[ClusterName, Cluster]
+    prices: dict[Name, dict[RegionName, GpuPrice]]
 
 
 class Prices(Contract, frozen=True, kw_only=True):
@@ -208,9 +214,8 @@ def _broken_references(bundle: Bundle) -> list[str]:
         where = f"field machines.clusters.{name}"
         if not name.startswith(f"{cluster.gpus}x"):
             problems.append(f"{where}: its name begins with the number of its GPUs, {cluster.gpus}")
-        for region in cluster.regions:
-            if region not in bundle.machines.price_factor:
-                problems.append(f"{where}.regions: {region!r} has no machines.price_factor")
+        if cluster.price not in bundle.machines.prices:
+            problems.append(f"{where}.price: {cluster.price!r} is not in machines.prices")
     return problems
 
 

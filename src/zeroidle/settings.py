@@ -21,6 +21,8 @@ class Settings:
     region: str
     bundle: Path
     workflows_address: str | None  # host:port of a local Workflows API; None: Google's
+    pubsub_address: str | None  # the same of Pub/Sub
+    compute_url: str | None  # base URL of a local Compute Engine API; None: Google's
     log_level: str
 
     @classmethod
@@ -30,6 +32,8 @@ class Settings:
         GOOGLE_CLOUD_PROJECT, ZEROIDLE_REGION   required
         ZEROIDLE_BUNDLE                         bundle.yaml in the working folder, else in the checkout
         WORKFLOWS_EMULATOR_HOST                 host:port; STORAGE_EMULATOR_HOST is read by the storage client itself
+        PUBSUB_EMULATOR_HOST                    host:port
+        COMPUTE_EMULATOR_HOST                   base URL
         LOG_LEVEL                               INFO
         """
         return cls(
@@ -37,6 +41,8 @@ class Settings:
             region=_required(env, "ZEROIDLE_REGION"),
             bundle=_bundle(env.get("ZEROIDLE_BUNDLE"), roots),
             workflows_address=env.get("WORKFLOWS_EMULATOR_HOST") or None,
+            pubsub_address=env.get("PUBSUB_EMULATOR_HOST") or None,
+            compute_url=env.get("COMPUTE_EMULATOR_HOST") or None,
             log_level=env.get("LOG_LEVEL", "INFO"),
         )
 

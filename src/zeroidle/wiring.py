@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from zeroidle import bundle, logs
 from zeroidle.bundle import Bundle
 from zeroidle.contracts import names
+from zeroidle.contracts.machines import Provisioning
 from zeroidle.contracts.messages import Limits
 from zeroidle.contracts.services import ModelRef
 from zeroidle.core.pipeline import Deployment
+from zeroidle.core.placement import Caps, Catalog, Cluster
 from zeroidle.handlers.context import Context
 from zeroidle.settings import Settings
 
@@ -36,6 +38,10 @@ class SystemClock:
 def context() -> Context:
     """What a handler of jobs works with. Raises PermanentError if the environment or the bundle is wrong."""
     from zeroidle.gcp.executions import connect
+    from zeroidle.gcp.fleet import GoogleFleet
+    from zeroidle.gcp.jobstore import BucketJobStore
+    from zeroidle.gcp.publisher import GooglePublisher
+    from zeroidle.gcp.vmstore import BucketVmStore
 
     settings = _settings()
     deployed = deployment(bundle.load(settings.bundle), settings)
@@ -45,7 +51,7 @@ def context() -> Context:
         executions=connect(settings.workflows_address),
         vms=BucketVmStore(objects, deployed.jobs_bucket),
         fleet=GoogleFleet(settings.project, settings.compute_url),
-        publisher=GooglePublisher(settings.project),
+        publisher=GooglePublisher(settings.project, settings.pubsub_address),
         objects=objects,
         clock=SystemClock(),
         deployment=deployed,
@@ -55,7 +61,9 @@ def context() -> Context:
 @cache
 def job_store() -> JobStore:
     """The ledger alone, for handlers that start nothing."""
-    return _ledger(names.bucket_name(_settings().project, "jobs"))[0]
+    from zeroidle.gcp.jobstore import BucketJobStore
+
+    return BucketJobStore(_objects(), names.bucket_name(_settings().project, "jobs"))
 
 
 def deployment(deployed: Bundle, settings: Settings) -> Deployment:
@@ -71,18 +79,52 @@ def deployment(deployed: Bundle, settings: Settings) -> Deployment:
         workflows={key: names.workflow_path(project, region, names.resource_name(key)) for key in deployed.workflows},
         upload_workflow=PIPELINE,
         default_model=ModelRef.parse(deployed.default_model),
-        limits=Limits(
-            max_runtime_s=limits.max_runtime_s,
-            provision_timeout_s=limits.provision_timeout_s,
-            max_errors=limits.max_errors,
-            max_interruptions=limits.max_interruptions,
-        ),
+        limits=_limits(limits),
         parallel_shards=deployed.parallel_shards,
         usd_per_second={
             stage: deployed.usd_per_second(service)
             for stage, service in STAGE_SERVICES.items()
             if service in deployed.services
         },
+        machine_limits=_limits(deployed.machines.limits),
+        catalog=catalog(deployed),
+    )
+
+
+def catalog(deployed: Bundle) -> Catalog:
+    """The machines of the bundle, as placement sees them."""
+    machines = deployed.machines
+    clusters = {
+        name: Cluster(
+            name=name,
+            machine_type=spec.machine_type,
+            gpu=spec.gpu,
+            gpus=spec.gpus,
+            max_per_region=spec.max_per_region,
+            usd_per_hour={
+                region: _usd_per_hour(price, spec) for region, price in machines.prices[spec.price].items()
+            },
+        )
+        for name, spec in machines.clusters.items()
+    }
+    return Catalog(clusters, Caps(machines.limits.max_vms, machines.limits.max_usd_per_hour))
+
+
+def _usd_per_hour(price: bundle.GpuPrice, spec: bundle.Cluster) -> dict[Provisioning, float]:
+    of_one = {
+        Provisioning.STANDARD: price.standard,
+        Provisioning.SPOT: price.spot,
+        Provisioning.FLEX_START: price.flex_start,
+    }
+    return {how: round(usd * spec.gpus, 4) for how, usd in of_one.items() if usd is not None and how in spec.sold_as}
+
+
+def _limits(limits: bundle.JobLimits) -> Limits:
+    return Limits(
+        max_runtime_s=limits.max_runtime_s,
+        provision_timeout_s=limits.provision_timeout_s,
+        max_errors=limits.max_errors,
+        max_interruptions=limits.max_interruptions,
     )
 
 
@@ -93,11 +135,9 @@ def _settings() -> Settings:
     return settings
 
 
-def _ledger(bucket: str) -> tuple[JobStore, Objects]:
+def _objects() -> Objects:
     import google.cloud.storage as storage
 
-    from zeroidle.gcp.jobstore import BucketJobStore
     from zeroidle.gcp.objects import GoogleObjects
 
-    objects = GoogleObjects(storage.Client(project=_settings().project))
-    return BucketJobStore(objects, bucket), objects
+    return GoogleObjects(storage.Client(project=_settings().project))

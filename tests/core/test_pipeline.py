@@ -12,6 +12,7 @@ from zeroidle.contracts.records import State
 from zeroidle.contracts.services import InputOptions, ModelRef, ObjectRef
 from zeroidle.core import pipeline
 from zeroidle.core.job import begin
+from zeroidle.core.placement import Caps, Catalog
 from zeroidle.core.pipeline import Deployment
 from zeroidle.errors import PermanentError
 
@@ -29,6 +30,8 @@ DEPLOYMENT = Deployment(
     limits=Limits(max_runtime_s=60, provision_timeout_s=60, max_errors=0, max_interruptions=0),
     parallel_shards=8,
     usd_per_second={},
+    machine_limits=Limits(max_runtime_s=60, provision_timeout_s=60, max_errors=0, max_interruptions=0),
+    catalog=Catalog({}, Caps(max_vms=1, max_usd_per_hour=1.0)),
 )
 
 

@@ -26,6 +26,7 @@ class Faults:
     at: int | None = None
     how: Callable[[], BaseException] = Killed
     only: str = ""  # count only points that begin so
+    then: int | None = None  # and again so many points later
     meanwhile: Callable[[], None] | None = None  # instead of dying, somebody else does this at that point
     count: int = 0
     fired: str = ""
@@ -39,7 +40,8 @@ class Faults:
         self.log.append(name)
         self.count += 1
         if self.at is not None and self.count == self.at + 1:
-            self.at, self.fired = None, name
+            self.at, self.fired = None if self.then is None else self.count + self.then - 1, name
+            self.then = None
             if self.meanwhile is None:
                 raise self.how()
             self.meanwhile()

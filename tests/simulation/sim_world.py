@@ -36,14 +36,25 @@ AGENT_STEP_S = 5.0
 WORKFLOW = "projects/p/locations/r/workflows/zeroidle-pipeline"
 LIMITS = Limits(max_runtime_s=3600, provision_timeout_s=300, max_errors=1, max_interruptions=2)
 MACHINE_LIMITS = Limits(max_runtime_s=3600, provision_timeout_s=1800, max_errors=1, max_interruptions=2)
-PRICES = {Provisioning.STANDARD: 1.0, Provisioning.SPOT: 0.3}
+
+
+def _prices(**factors: float) -> dict[str, dict[Provisioning, float]]:
+    return {
+        region.replace("_", "-"): {Provisioning.STANDARD: 1.0 * factor, Provisioning.SPOT: 0.3 * factor}
+        for region, factor in factors.items()
+    }
+
+
 CATALOG = Catalog(
     clusters={
-        "1xl4": Cluster("1xl4", "g2-standard-4", "nvidia-l4", 1, ("us-central1", "europe-west4", "asia-east1"), 2, PRICES),
-        "1xa100-40gb": Cluster("1xa100-40gb", "a2-highgpu-1g", "nvidia-tesla-a100", 1, ("us-central1",), 1, PRICES),
+        "1xl4": Cluster(
+            "1xl4", "g2-standard-12", "nvidia-l4", 1, 2, _prices(us_central1=1.0, europe_west4=1.1, asia_east1=1.2)
+        ),
+        "1xa100-40gb": Cluster(
+            "1xa100-40gb", "a2-highgpu-1g", "nvidia-tesla-a100", 1, 1, _prices(us_central1=1.0)
+        ),
     },
     caps=Caps(max_vms=4, max_usd_per_hour=3.5),
-    price_factor={"us-central1": 1.0, "europe-west4": 1.1, "asia-east1": 1.2},
 )
 DEPLOYMENT = Deployment(
     input_bucket="input",

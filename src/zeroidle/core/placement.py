@@ -18,16 +18,20 @@ from zeroidle.core.capacity import Block
 
 
 class Cluster(Struct, frozen=True):
-    """One kind of machine. `usd_per_hour` is by how it is bought, in the region of reference; what is missing there
-    is not sold that way."""
+    """One kind of machine. `usd_per_hour` are its list prices by region and way of buying; what has none there is not
+    sold that way."""
 
     name: str
     machine_type: str
     gpu: str
     gpus: int
-    regions: tuple[str, ...]
     max_per_region: int
-    usd_per_hour: Mapping[Provisioning, float]
+    usd_per_hour: Mapping[str, Mapping[Provisioning, float]]
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Where there are such machines."""
+        return tuple(self.usd_per_hour)
 
 
 class Caps(Struct, frozen=True):
@@ -38,16 +42,10 @@ class Caps(Struct, frozen=True):
 
 
 class Catalog(Struct, frozen=True):
-    """All that can be asked for. `price_factor` is a region's prices over those of the region of reference."""
+    """All that can be asked for."""
 
     clusters: Mapping[str, Cluster]
     caps: Caps
-    price_factor: Mapping[str, float] = {}
-
-    def usd_per_hour(self, cluster: str, region: str, provisioning: Provisioning) -> float | None:
-        """List price, or None where it is not sold."""
-        price = self.clusters[cluster].usd_per_hour.get(provisioning)
-        return None if price is None else round(price * self.price_factor.get(region, 1.0), 4)
 
 
 class Market(Struct, frozen=True):
@@ -160,8 +158,8 @@ def _as_open(offer: Offer, cluster: Cluster, catalog: Catalog, market: Market, n
 def _places(wanted: Wanted, catalog: Catalog) -> Iterable[tuple[int, tuple[Cluster, str, float]]]:
     for preference, name in enumerate(dict.fromkeys(wanted.accelerators)):
         cluster = catalog.clusters[name]
-        for region in cluster.regions:
-            price = catalog.usd_per_hour(name, region, wanted.provisioning)
+        for region, prices in cluster.usd_per_hour.items():
+            price = prices.get(wanted.provisioning)
             if price is not None and (not wanted.regions or region in wanted.regions):
                 yield preference, (cluster, region, price)
 
