@@ -142,6 +142,14 @@ class Executions(Protocol):
         """End an execution; one that has ended or is gone is no error."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A VM that was removed from the ledger, by the name of what is left there, and when (seconds since the epoch)."""
+
+    name: str
+    at: float
+
+
 class VmStore(Protocol):
     """What the ledger says of VMs and of capacity. Every call may raise TemporaryError."""
 
@@ -158,7 +166,13 @@ class VmStore(Protocol):
         """What the VM's worker does from now on. Raises MissingObject when the VM has no entry any more."""
 
     def remove(self, ref: VmRef) -> None:
-        """The VM is gone; a missing entry is no error."""
+        """The VM is gone; a missing entry is no error. It stays among `gone` until it is forgotten."""
+
+    def gone(self) -> tuple[Gone, ...]:
+        """VMs that were removed: a create that came late could still bring one of them back."""
+
+    def forget(self, gone: Gone) -> None:
+        """It will not come back."""
 
     def blocks(self) -> tuple[Block, ...]:
         """The refusals that were kept, also those that are over."""

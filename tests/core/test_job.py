@@ -25,6 +25,7 @@ from zeroidle.contracts.records import ExitClass, Job, Reason, State
 from zeroidle.contracts.services import ErrorBody, Stage
 from zeroidle.core import events
 from zeroidle.core import job as jobs
+from zeroidle.core import transitions
 from zeroidle.core.job import advance, begin
 
 Q, P, R, G = State.QUEUED, State.PROVISIONING, State.RUNNING, State.STOPPING
@@ -249,7 +250,7 @@ def test_the_history_is_bounded() -> None:
         job = advance(job, events.ExecutionAsked(number), NOW)
         job = advance(job, events.AttemptClosed(number, NOW), NOW)
 
-    assert (job.attempt, len(job.history), job.history[-1].number) == (60, jobs.HISTORY, 59)
+    assert (job.attempt, len(job.history), job.history[-1].number) == (60, transitions.HISTORY, 59)
 
 
 @pytest.mark.parametrize("reason", Reason)

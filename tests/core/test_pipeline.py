@@ -90,7 +90,7 @@ def test_a_job_that_never_started_has_neither_output_nor_argument() -> None:
     tombstone = begin(stop_requested())
 
     assert pipeline.output_folder(tombstone, DEPLOYMENT) is None
-    with pytest.raises(PermanentError, match="nothing to run"):
+    with pytest.raises(PermanentError, match="no workflow to run"):
         pipeline.argument(tombstone, DEPLOYMENT)
 
 

@@ -26,6 +26,7 @@ from zeroidle.handlers.on_stop import on_stop
 from zeroidle.handlers.on_tick import FORGET_AFTER_S, on_tick
 from zeroidle.handlers.on_upload import on_upload
 from zeroidle.handlers.sweep import MAX_AGE_S, sweep
+from zeroidle.ports import Stored
 
 RUN = {"kind": "workflow", "workflow": "pipeline", "input": {"bucket": "input", "name": "given.txt"}}
 STOP = {"schema": 1, "job_id": "job-1", "user_id": "me"}
@@ -316,12 +317,14 @@ class TestTick:
     ) -> None:
         seen: list[str] = []
 
-        def slow(context: object, marker: ticks.Marker) -> None:
-            seen.append(marker.job_id)
+        def slow(context: object, stored: Stored, hold_losses: bool) -> None:
+            seen.append(stored.job.job_id)
             world.time += 90
 
         for number in range(9):
-            world.context.jobs.mark(f"job-{number}")
+            world.start(f"job-{number}")
+        for message in list(world.inbox):
+            world.deliver(message)
         monkeypatch.setattr(ticks, "_look_after", slow)
         while set(seen) != {f"job-{number}" for number in range(9)} and len(seen) < 50:
             on_tick(world.context, TICK)

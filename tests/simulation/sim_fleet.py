@@ -36,6 +36,7 @@ class Machine:
     agent: Agent | None = None
     preempted: bool = False  # it has been told
     ends_at: float | None = None
+    ticks_unentered: int = 0  # ticks that could have found that it has no entry
     paused: bool = False  # it does not do anything, and does not know
 
 
@@ -48,7 +49,7 @@ class SimFleet:
         self.stockouts: dict[tuple[str, str], str] = {}  # (cluster, region) -> the error that a new VM meets
         self.refusals: dict[tuple[str, str], str] = {}  # the same, told at once
         self.unavailable = False  # the API does not answer questions
-        self.creates_time_out = False  # the next create is answered by a time-out, and its VM comes late
+        self.late_by: float | None = None  # the next create is answered by a time-out, and its VM comes so late
         self.late: list[tuple[float, VmRef]] = []
         self.boots = 0
 
@@ -59,9 +60,9 @@ class SimFleet:
         self._asked(ref)
         if code := self.refusals.get((ref.cluster, ref.region)):
             raise PermanentError(f"{code} in {ref.region}", code=code)
-        if self.creates_time_out:
-            self.creates_time_out = False
-            self.late.append((self.now() + 50.0, ref))
+        if self.late_by is not None:
+            late_by, self.late_by = self.late_by, None
+            self.late.append((self.now() + late_by, ref))
             raise TemporaryError("the create timed out")
         self._appear(ref)
         self.faults.point(f"after create vm {ref.name}")

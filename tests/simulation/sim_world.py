@@ -176,6 +176,8 @@ class World:
             self._handle(message)
             if never_seen is not None:
                 self._stopped_first.add(never_seen)
+            if message.topic == "stop":
+                self._check_stop_was_taken(message)
         except PermanentError as error:
             self.outcomes[f"REJECTED {error.code}"] += 1
         except (ZeroidleError, Killed):
@@ -189,11 +191,15 @@ class World:
         message = self.send("tick", {})
         before = self.jobs()
         self.deliver(message)
-        if self.executions.unavailable:
+        if self.executions.unavailable or self.fleet.unavailable:
             self._check_unknown_is_no_news(before)
         if message in self.inbox:
             self.inbox.remove(message)
             self.outcomes["MISSED TICK"] += 1
+        elif not self.fleet.unavailable:
+            for machine in self.fleet.machines:
+                old = self.time - machine.created > machines.LATE_CREATE_S
+                machine.ticks_unentered += old and self.context.vms.entry(machine.ref) is None
 
     def step(self, execution: Execution) -> None:
         """Let an execution do its next thing."""
@@ -298,9 +304,18 @@ class World:
 
     def _check_unknown_is_no_news(self, before: list[Job]) -> None:
         for job in before:
+            if isinstance(job.run, MachineRun) != self.fleet.unavailable:
+                continue
+            if self.context.jobs.last_word(job.job_id, job.attempt) is not None:
+                continue  # it has said itself how it ended
             running = job.state is State.RUNNING and job.deadline_at is not None and self.time < job.deadline_at
             if running and self.job(job.job_id) != job:
                 raise Violation(f"8: {job.job_id} changed while nothing was known: {self.job(job.job_id)}")
+
+    def _check_stop_was_taken(self, message: Message) -> None:
+        job = self.job(str(json.loads(message.payload.data)["job_id"]))
+        if not job.state.is_terminal and job.state is not State.STOPPING:
+            raise Violation(f"3: {job.job_id} was told to stop and is {job.state}")
 
     def _check_nothing_left(self, job_id: str) -> None:
         if any(job.job_id == job_id and not job.state.is_terminal for job in self.jobs()):
@@ -314,8 +329,7 @@ class World:
 
     def _check_entered(self, machine: Machine, effect: str) -> None:
         """A VM that nobody has an entry of came late, from a call that had timed out; the next tick ends it."""
-        young = self.time - machine.created <= machines.LATE_CREATE_S + 2 * TICK_S
-        if self.context.vms.entry(machine.ref) is None and not young:
+        if machine.ticks_unentered > 2 and self.context.vms.entry(machine.ref) is None:
             raise Violation(f"5: {machine.ref} has no entry after {effect}")
 
     def _check_vm_intent(self, ref: VmRef) -> None:

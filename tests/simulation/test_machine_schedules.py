@@ -67,7 +67,7 @@ def _happens(world: World, chance: random.Random) -> None:
             world.fleet.stockouts = {place: chance.choice(CODES) for place in PLACES if chance.random() < 0.4}
             world.fleet.refusals = {place: chance.choice(CODES) for place in PLACES if chance.random() < 0.15}
         case 6:
-            world.fleet.creates_time_out = True
+            world.fleet.late_by = chance.choice([30.0, 300.0])
         case 7 if machines:
             world.fleet.preempt(chance.choice(machines), told=chance.random() < 0.5)
         case 8 if machines:

@@ -7,6 +7,7 @@ ledger bucket   jobs/<job_id>.json                  the record
                 claims/<job_id>-result              which staged files are the result
                 meta/<job_id>/<message_id>.json     one report each
                 vms/<region>/<vm>                   a VM that is live or asked for, and what its worker does
+                gone/<region>/<vm>                  one that was there lately
                 capacity/<cluster>/<region>         a refusal that keeps others from asking there
 work bucket     jobs/<job_id>/a<attempt>/...        shards, predictions and staged results of an attempt
 output bucket   <name>/<generation>/...             the result of an upload
@@ -22,6 +23,7 @@ from base64 import b32encode
 APPLICATION = "zeroidle"
 ACTIVE_PREFIX = "active/"
 VMS_PREFIX = "vms/"
+GONE_PREFIX = "gone/"
 CAPACITY_PREFIX = "capacity/"
 ERROR_FILE = "error.json"
 
@@ -95,6 +97,11 @@ def vm_name(job_id: str, attempt: int, choice: int = 0) -> str:
 def vm_entry(region: str, vm: str) -> str:
     """Of a VM's entry in the ledger: there is one from before it is asked for until it is gone."""
     return f"{VMS_PREFIX}{region}/{vm}"
+
+
+def vm_gone(region: str, vm: str) -> str:
+    """Of what is left of a VM's entry for a while after it is gone."""
+    return f"{GONE_PREFIX}{region}/{vm}"
 
 
 def capacity_block(cluster: str, region: str) -> str:

@@ -12,7 +12,7 @@ from zeroidle.contracts.machines import Report, VmEntry, VmRef
 from zeroidle.contracts.services import ObjectRef
 from zeroidle.core.capacity import Block
 from zeroidle.errors import Conflict, InvalidMessage, MissingObject, ZeroidleError
-from zeroidle.ports import ABSENT, ObjectInfo, Objects
+from zeroidle.ports import ABSENT, Gone, ObjectInfo, Objects
 
 KEY = "zeroidle-entry"
 T = TypeVar("T")
@@ -63,7 +63,16 @@ class BucketVmStore:
 
     def remove(self, ref: VmRef) -> None:
         """The VM is gone; a missing entry is no error."""
+        self._objects.write(ObjectRef(bucket=self._bucket, name=names.vm_gone(ref.region, ref.name)), b"")
         self._objects.delete(self._entry_ref(ref))
+
+    def gone(self) -> tuple[Gone, ...]:
+        """VMs that were removed and not yet forgotten."""
+        return tuple(Gone(info.ref.name, info.created) for info in self._objects.list(self._bucket, names.GONE_PREFIX))
+
+    def forget(self, gone: Gone) -> None:
+        """It will not come back."""
+        self._objects.delete(ObjectRef(bucket=self._bucket, name=gone.name))
 
     def blocks(self) -> tuple[Block, ...]:
         """The refusals that were kept, also those that are over."""

@@ -13,16 +13,23 @@ from zeroidle.core.machines import LATE_CREATE_S
 from zeroidle.errors import TemporaryError, ZeroidleError
 from zeroidle.handlers.context import Context
 
+# No create comes so late; until then VMs are looked for, and after that nothing of them is left.
+LATEST_CREATE_S = 3600.0
+
 log = logging.getLogger(__name__)
 
 
 def end_orphans(context: Context) -> int:
     """Delete VMs without an entry, mark jobs with one; how many were found. What fails is tried by the next tick."""
     try:
-        entries = {entry.ref: entry for entry in context.vms.entries()}
-        if not entries and not context.deployment.catalog.clusters:
-            return 0
-        return _unentered(context, set(entries)) + _unmarked(context, {entry.job_id for entry in entries.values()})
+        entries, gone = {entry.ref: entry for entry in context.vms.entries()}, context.vms.gone()
+        if not entries and not gone:
+            return 0  # the Compute Engine API is not even asked
+        found = _unentered(context, set(entries)) + _unmarked(context, {each.job_id for each in entries.values()})
+        for each in gone:
+            if context.clock.now() - each.at > LATEST_CREATE_S:
+                context.vms.forget(each)
+        return found
     except TemporaryError as error:
         log.warning("orphans are looked for by the next tick: %s", error.message)
     except ZeroidleError as error:
