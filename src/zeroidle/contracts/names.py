@@ -114,6 +114,22 @@ def meta_name(job_id: str, message_id: str) -> str:
     return f"meta/{job_id}/{_safe(message_id).replace('/', '_')}.json"
 
 
+def group_name(cluster: str, provisioning: str) -> str:
+    """Of the instance group of a cluster in each of its regions, and of its template."""
+    return f"{APPLICATION}-{cluster_label(cluster)}-{provisioning}"
+
+
+def cluster_label(cluster: str) -> str:
+    """A cluster in the name of a resource, which must begin with a letter: `1xl4` is `l4x1`."""
+    count, _, gpu = cluster.partition("x")
+    return f"{gpu}x{count}"
+
+
+def assignments_subscription(cluster: str, provisioning: str) -> str:
+    """Of the subscription by which the workers of a cluster are told of attempts."""
+    return f"jobs-assigned-{cluster_label(cluster)}-{provisioning}"
+
+
 def bucket_name(project: str, key: str) -> str:
     """A bucket of the bundle by its key (`input`, `jobs`); bucket names are global, so the project is in them."""
     return f"{project}-{APPLICATION}-{key}"

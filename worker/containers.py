@@ -1,0 +1,142 @@
+"""How does a job run on this machine: as a container of Docker on a GPU VM, as a plain process elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from worker.ports import Output
+from worker.workspace import Workspace
+from zeroidle.contracts.messages import MachineRun
+from zeroidle.contracts.services import Folder
+from zeroidle.errors import PermanentError, printable
+from zeroidle.ports import Clock, Objects
+
+OUTPUT, META = "/zeroidle/output", "/zeroidle/meta.jsonl"
+# What of the agent's own environment a plain process may see: no credentials, no addresses of the cloud.
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES")
+
+
+class Processes:
+    """`worker.ports.Containers` without containers: the command runs as a process of its own group. For laptops."""
+
+    def __init__(
+        self, root: Path, objects: Objects, clock: Clock, folder_of: Callable[[str, int], Folder]
+    ) -> None:
+        self._root, self._objects, self._clock, self._folder_of = root, objects, clock, folder_of
+
+    def start(self, job_id: str, attempt: int, run: MachineRun) -> Process:
+        """Start the command; an image is ignored."""
+        words = [*run.command, *run.args]
+        if not run.command:
+            raise PermanentError(
+                f"image {printable(run.image)} cannot run here: there is no Docker on this machine",
+                code="NO_CONTAINERS",
+                hint="Give a command, which then runs as a process.",
+            )
+        space = Workspace(self._root, self._objects, self._folder_of(job_id, attempt), self._clock)
+        ours = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        env = {**ours, **run.env, **space.environment(job_id, attempt)}
+        return Process(words, env, space)
+
+
+class Docker:
+    """`worker.ports.Containers` by the Docker command line of this VM."""
+
+    def __init__(
+        self,
+        root: Path,
+        objects: Objects,
+        clock: Clock,
+        folder_of: Callable[[str, int], Folder],
+        default_image: str,
+        options: Sequence[str] = ("--gpus", "all", "--ipc", "host"),
+    ) -> None:
+        """`options` are given to `docker run` before all else."""
+        self._root, self._objects, self._clock, self._folder_of = root, objects, clock, folder_of
+        self._default_image, self._options = default_image, tuple(options)
+
+    def start(self, job_id: str, attempt: int, run: MachineRun) -> Process:
+        """Start the container, named after the attempt."""
+        space = Workspace(self._root, self._objects, self._folder_of(job_id, attempt), self._clock)
+        inside = {**space.environment(job_id, attempt), "ZEROIDLE_OUTPUT": OUTPUT, "ZEROIDLE_META": META}
+        settings = {**run.env, **inside}
+        name = f"{job_id}-a{attempt}"
+        words = ["docker", "run", "--rm", "--init", "--name", name, *self._options]
+        words += [word for key in settings for word in ("--env", key)]
+        words += ["--volume", f"{space.output}:{OUTPUT}", "--volume", f"{space.meta}:{META}"]
+        if run.command:
+            words += ["--entrypoint", run.command[0]]
+        words += [run.image or self._default_image, *run.command[1:], *run.args]
+        ours = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+        # Values travel in the environment of the command, so that none of them stands in a process list.
+        return Process(words, {**ours, **settings}, space, kill_with=("docker", "kill", name))
+
+
+class Process:
+    """`worker.ports.Container`: a process and all that it started."""
+
+    def __init__(
+        self, words: Sequence[str], env: dict[str, str], space: Workspace, kill_with: Sequence[str] = ()
+    ) -> None:
+        self._space, self._kill_with = space, tuple(kill_with)
+        try:
+            with space.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    list(words),
+                    env=env,
+                    cwd=space.path,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except (OSError, ValueError) as error:
+            space.remove()
+            raise PermanentError(
+                f"{printable(words[0])} cannot be started: {printable(str(error), 200)}",
+                code="NOT_STARTED",
+                hint="Correct the command, or the image that should contain it.",
+            ) from error
+
+    @property
+    def pid(self) -> int:
+        """Of the process, and of its group."""
+        return self._process.pid
+
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        code = self._process.poll()
+        return code if code is None or code >= 0 else 128 - code
+
+    def output(self) -> Output:
+        """What it said since the last call."""
+        return self._space.read()
+
+    def terminate(self) -> None:
+        """Ask it to end; Docker hands the signal on."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it, with everything that it started."""
+        if self._kill_with:
+            subprocess.run(self._kill_with, check=False, capture_output=True, timeout=10)
+        self._signal(signal.SIGKILL)
+
+    def publish(self, folder: Folder) -> int:
+        """Upload its logs and what it left in its output folder."""
+        return self._space.publish()
+
+    def discard(self) -> None:
+        """Remove all that is left of it from this machine."""
+        self._signal(signal.SIGKILL)  # what it started and left behind
+        self._process.wait()
+        self._space.remove()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
