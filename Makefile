@@ -8,7 +8,7 @@ MODELS := build/models
 FIND_LINKS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(addprefix --find-links ,$(FIND_LINKS)) -c requirements.txt
 # Each unit that is deployed alone: its extra, and where its lock lies.
-UNITS := functions:functions preprocess:services/preprocess gpu-inference:services/gpu_inference postprocess:services/postprocess
+UNITS := functions:functions preprocess:services/preprocess gpu-inference:services/gpu_inference postprocess:services/postprocess worker:worker
 
 .DEFAULT_GOAL := help
 .PHONY: help setup model demo test unit survive check format bench lock clean

@@ -24,9 +24,7 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEV
 class Processes:
     """`worker.ports.Containers` without containers: the command runs as a process of its own group. For laptops."""
 
-    def __init__(
-        self, root: Path, objects: Objects, clock: Clock, folder_of: Callable[[str, int], Folder]
-    ) -> None:
+    def __init__(self, root: Path, objects: Objects, clock: Clock, folder_of: Callable[[str, int], Folder]) -> None:
         self._root, self._objects, self._clock, self._folder_of = root, objects, clock, folder_of
 
     def start(self, job_id: str, attempt: int, run: MachineRun) -> Process:

@@ -18,7 +18,7 @@ from localcloud.clock import Clock
 
 KEPT = 10_000  # events, about 4 MB
 
-Service = Literal["storage", "pubsub", "eventarc", "run", "workflows", "scheduler", "faults", "clock"]
+Service = Literal["storage", "pubsub", "eventarc", "run", "workflows", "scheduler", "compute", "faults", "clock"]
 Level = Literal["info", "warning", "error"]
 
 

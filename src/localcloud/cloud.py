@@ -20,6 +20,8 @@ from starlette.routing import BaseRoute
 
 from localcloud import admin, environment
 from localcloud.clock import Clock
+from localcloud.compute import api as compute_api
+from localcloud.compute.state import Compute, ComputeSpec
 from localcloud.console import api as console_api
 from localcloud.context import Context
 from localcloud.eventarc import api as eventarc_api
@@ -86,6 +88,7 @@ class Deployment:
     jobs: tuple[JobSpec, ...] = ()
     workflows: tuple[WorkflowSpec, ...] = ()
     schedules: tuple[Schedule, ...] = ()
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
 
 
 class _Service(Protocol):
@@ -138,6 +141,7 @@ class LocalCloud:
         self.pubsub = PubSub(self.context)
         self.eventarc = Eventarc(self.context, self.pubsub)
         self.run = Run(self.context)
+        self.compute = Compute(self.context)
         self.workflows = Workflows(self.context)
         self.scheduler = Scheduler(self.context, self.pubsub)
         self.storage.subscribe(self.eventarc.storage_event)
@@ -146,7 +150,7 @@ class LocalCloud:
         if self._bridge is None:
             official_bridge.forget(self.pubsub)
         # In the order they start; they stop the other way round. Those that call others wait for the gateway.
-        self._called: tuple[_Service, ...] = (self.storage, self.run)
+        self._called: tuple[_Service, ...] = (self.storage, self.run, self.compute)
         if self._bridge is not None:
             self._called = (self._bridge, *self._called)
         self._calling: tuple[_Service, ...] = (
@@ -185,6 +189,7 @@ class LocalCloud:
         """The routes of all services, each behind its fault point."""
         services = {
             "run": run_api.routes(self.run),
+            "compute": compute_api.routes(self.compute),
             "storage": storage_api.routes(self.storage),
             "pubsub": pubsub_api.routes(self.pubsub) if self._bridge is None else official_api.routes(self._bridge),
             "eventarc": eventarc_api.routes(self.eventarc),
@@ -211,6 +216,7 @@ class LocalCloud:
             self.eventarc.create_trigger(trigger)
         for schedule in deployment.schedules:
             self.scheduler.create_schedule(schedule)
+        self.compute.deploy(deployment.compute)
 
     async def stop(self) -> None:
         """End everything, whatever of it fails; what is in the state goes on at the next start."""

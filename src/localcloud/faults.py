@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from localcloud.activity import Activity
     from localcloud.clock import Clock
 
-Action = Literal["fail", "fail_after", "delay", "drop", "disconnect", "duplicate", "reorder", "kill"]
+Action = Literal["fail", "fail_after", "delay", "drop", "disconnect", "duplicate", "reorder", "kill", "preempt"]
 
 # What can be done to a call of an API, to the delivery of a message, to a request to an instance of a service.
 CALL = frozenset[Action](("fail", "fail_after", "delay", "drop", "disconnect"))
 DELIVERY = frozenset[Action](("fail", "fail_after", "delay", "drop", "duplicate", "reorder"))
+# To the coming up of a VM, and to one that runs.
+PROVISION = frozenset[Action](("fail",))
+MACHINE = frozenset[Action](("kill", "preempt"))
 INVOCATION = frozenset[Action](("fail", "fail_after", "delay", "drop", "disconnect", "kill"))
 
 # https://cloud.google.com/apis/design/errors#handling_errors Of several codes with one HTTP status the first is meant.
@@ -65,7 +68,8 @@ class Fault:
         disconnect  acts, and closes the connection before the answer, or once `after_bytes` of its body have been sent
         duplicate   delivers a message twice
         reorder     delivers a message after the next one, or after `delay_s` (60 by default) if none comes
-        kill        sends SIGKILL to the instance once the request has reached it
+        kill        sends SIGKILL to the instance once the request has reached it; a VM is gone at once
+        preempt     takes a VM back, `delay_s` after it has been told
 
     It hits `times` matching calls (None: all of them) after letting `skip` pass; with a `probability`, of each that
     matches so many on average, the same ones for the same `seed`.
@@ -83,6 +87,7 @@ class Fault:
     after_bytes: int | None = None
     probability: float = 1.0
     seed: int = 0
+    reason: str = ""  # error code of a service that has its own, such as ZONE_RESOURCE_POOL_EXHAUSTED
 
     def __post_init__(self) -> None:
         if self.action not in get_args(Action):

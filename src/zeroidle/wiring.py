@@ -101,9 +101,7 @@ def catalog(deployed: Bundle) -> Catalog:
             gpu=spec.gpu,
             gpus=spec.gpus,
             max_per_region=spec.max_per_region,
-            usd_per_hour={
-                region: _usd_per_hour(price, spec) for region, price in machines.prices[spec.price].items()
-            },
+            usd_per_hour={region: _usd_per_hour(price, spec) for region, price in machines.prices[spec.price].items()},
         )
         for name, spec in machines.clusters.items()
     }

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 
 from localcloud.cloud import Deployment, LocalCloud
+from localcloud.compute.state import ComputeSpec, GroupSpec, TemplateSpec
 from localcloud.eventarc.state import Trigger
+from localcloud.pubsub.resources import SubscriptionSpec
 from localcloud.run.state import ServiceSpec
 from localcloud.scheduler.state import Schedule
 from localcloud.workflows.state import WorkflowSpec
 from zeroidle import bundle
 from zeroidle.contracts import names
+from zeroidle.contracts.machines import Provisioning
+from zeroidle.gcp.fleet import CLUSTER, PROVISIONING
+from zeroidle.gcp.publisher import ASSIGNED
 from zeroidle.http import READY_PATH
+from zeroidle.wiring import catalog
 from zeroidle_cli.project import Project
 
 FINALIZED = "google.cloud.storage.object.v1.finalized"
 MESSAGE = "google.cloud.pubsub.topic.v1.messagePublished"
 SERVICE_ACCOUNT = "zeroidle"
 BACKOFF_S = (1.0, 60.0)  # between deliveries of an event; in the cloud 10 s to 600 s
+MARGIN_S = 3600  # by which a VM's own end lies behind the longest job
 IDLE_S = 300.0  # until an instance without requests ends; in the cloud up to 15 minutes
 
 
@@ -40,6 +48,56 @@ def local(project: Project, cloud: LocalCloud) -> Deployment:
         services=(*functions, *services),
         workflows=tuple(_workflow(project, name, spec, cloud) for name, spec in deployed.workflows.items()),
         schedules=tuple(_schedule(name, spec) for name, spec in deployed.schedules.items()),
+        subscriptions=tuple(_assignments(*pool) for pool in _pools(deployed)),
+        compute=_compute(project, cloud, env),
+    )
+
+
+def _pools(deployed: bundle.Bundle) -> list[tuple[str, Provisioning]]:
+    """Each cluster in each way in which it is sold: the VMs of one are interchangeable."""
+    clusters = catalog(deployed).clusters
+    sold = {
+        (name, how) for name, cluster in clusters.items() for prices in cluster.usd_per_hour.values() for how in prices
+    }
+    return sorted(sold)
+
+
+def _assignments(cluster: str, how: Provisioning) -> SubscriptionSpec:
+    return SubscriptionSpec(
+        name=names.assignments_subscription(cluster, how.value),
+        topic=ASSIGNED,
+        filter=f'attributes.cluster = "{cluster}" AND attributes.provisioning = "{how.value}"',
+        ack_deadline_s=60,
+    )
+
+
+def _compute(project: Project, cloud: LocalCloud, env: Mapping[str, str]) -> ComputeSpec:
+    """Groups of the bundle's clusters in all their regions; a VM here is a process that runs the agent."""
+    deployed = project.bundle
+    clusters = catalog(deployed).clusters
+    script = f"#!/bin/sh\ncd {shlex.quote(str(project.root))} && exec {shlex.quote(sys.executable)} -m worker.main\n"
+    templates, groups = [], []
+    for name, how in _pools(deployed):
+        cluster, group = clusters[name], names.group_name(name, how.value)
+        labels = {CLUSTER: names.cluster_label(name), PROVISIONING: how.value}
+        attributes = {"startup-script": script, CLUSTER: name, PROVISIONING: how.value}
+        properties = {
+            "machineType": cluster.machine_type,
+            "guestAccelerators": [{"acceleratorType": cluster.gpu, "acceleratorCount": cluster.gpus}],
+            "labels": labels,
+            "metadata": {"items": [{"key": key, "value": value} for key, value in attributes.items()]},
+            "scheduling": {
+                "provisioningModel": how.value.upper().replace("-", "_"),
+                "instanceTerminationAction": "DELETE",
+                "maxRunDuration": {"seconds": str(deployed.machines.limits.max_runtime_s + MARGIN_S)},
+            },
+            "serviceAccounts": [{"email": cloud.context.service_account(SERVICE_ACCOUNT)}],
+        }
+        templates.append(TemplateSpec(group, properties))
+        groups += [GroupSpec(group, region, group) for region, prices in cluster.usd_per_hour.items() if how in prices]
+    work = str(cloud.context.store.directory / "vms")
+    return ComputeSpec(
+        tuple(templates), tuple(groups), {**env, "ZEROIDLE_CONTAINERS": "process", "ZEROIDLE_WORK": work}
     )
 
 

@@ -50,9 +50,7 @@ CATALOG = Catalog(
         "1xl4": Cluster(
             "1xl4", "g2-standard-12", "nvidia-l4", 1, 2, _prices(us_central1=1.0, europe_west4=1.1, asia_east1=1.2)
         ),
-        "1xa100-40gb": Cluster(
-            "1xa100-40gb", "a2-highgpu-1g", "nvidia-tesla-a100", 1, 1, _prices(us_central1=1.0)
-        ),
+        "1xa100-40gb": Cluster("1xa100-40gb", "a2-highgpu-1g", "nvidia-tesla-a100", 1, 1, _prices(us_central1=1.0)),
     },
     caps=Caps(max_vms=4, max_usd_per_hour=3.5),
 )
@@ -100,9 +98,7 @@ class World:
         self.publisher = SimPublisher(self.faults)
         store = BucketJobStore(self.objects, DEPLOYMENT.jobs_bucket)
         vms = BucketVmStore(self.objects, DEPLOYMENT.jobs_bucket)
-        self.context = Context(
-            store, self.executions, vms, self.fleet, self.publisher, self.objects, self, DEPLOYMENT
-        )
+        self.context = Context(store, self.executions, vms, self.fleet, self.publisher, self.objects, self, DEPLOYMENT)
         self.inbox: list[Message] = []
         self.outcomes: Counter[str] = Counter()
         self.sent = 0

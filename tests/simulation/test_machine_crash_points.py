@@ -144,9 +144,7 @@ def test_two_deaths_are_recovered_from(scenario: Callable[[World], None]) -> Non
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
-def test_without_a_crash_it_ends_as_one_expects(
-    scenario: Callable[[World], None], state: State, attempts: int
-) -> None:
+def test_without_a_crash_it_ends_as_one_expects(scenario: Callable[[World], None], state: State, attempts: int) -> None:
     world = run(scenario, Faults())
 
     job = world.job("m-1")

@@ -78,7 +78,7 @@ class Tried(Contract, frozen=True, kw_only=True):
 
 
 class Report(Contract, frozen=True, kw_only=True):
-    """What a worker is doing, as it writes it into its VM's entry of the ledger: a job, or nothing until `idle_until`."""
+    """What a worker says in its VM's entry of the ledger: it works on a job, or waits for one until `idle_until`."""
 
     worker: Worker
     job_id: str | None = None

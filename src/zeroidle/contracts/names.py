@@ -125,6 +125,12 @@ def cluster_label(cluster: str) -> str:
     return f"{gpu}x{count}"
 
 
+def cluster_of_label(label: str) -> str:
+    """The cluster that `cluster_label` made this of."""
+    gpu, _, count = label.rpartition("x")
+    return f"{count}x{gpu}"
+
+
 def assignments_subscription(cluster: str, provisioning: str) -> str:
     """Of the subscription by which the workers of a cluster are told of attempts."""
     return f"jobs-assigned-{cluster_label(cluster)}-{provisioning}"

@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import TypeAlias, assert_never
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from zeroidle.contracts import names
 from zeroidle.contracts.machines import Provisioning, Vm, VmRef
@@ -72,8 +71,8 @@ class SeenVm(Struct, frozen=True):
 
 
 class Observed(Struct, frozen=True):
-    """What was seen. `worker` is the VM of whoever claimed the attempt; `last_word` its last beat, if it left one in the
-    ledger; `market` is there only when a VM may be needed."""
+    """What was seen. `worker` is the VM of whoever claimed the attempt, `last_word` the last beat that it left in the
+    ledger, if any; `market` is there only when a VM may be needed."""
 
     claim: Claim | None = None
     vms: tuple[SeenVm, ...] = ()

@@ -63,9 +63,7 @@ class GooglePublisher:
 
         message: Any = {"data": body, "attributes": dict(attributes)}
         try:
-            self._client.publish(
-                topic=names.topic_path(self._project, topic), messages=[message], timeout=TIMEOUT_S
-            )
+            self._client.publish(topic=names.topic_path(self._project, topic), messages=[message], timeout=TIMEOUT_S)
         except (api.TooManyRequests, api.Aborted, api.ServerError, api.RetryError, api.DeadlineExceeded) as error:
             raise TemporaryError(f"topic {topic} takes no message now: {printable(str(error), 300)}") from error
         except api.GoogleAPICallError as error:

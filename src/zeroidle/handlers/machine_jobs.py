@@ -49,7 +49,8 @@ def step(context: Context, stored: Stored, *, is_new: bool, hold_losses: bool) -
     actions = plan(stored.job, seen, context.deployment.catalog, context.clock.now())
     if hold_losses:
         actions = tuple(action for action in actions if not _declares_loss(action))
-    return any([_apply(context, stored, action) for action in actions])
+    outcomes = [_apply(context, stored, action) for action in actions]  # all of them, whatever the first one brings
+    return any(outcomes)
 
 
 def observe(context: Context, job: Job, *, is_new: bool = False) -> Observed:

@@ -32,7 +32,8 @@ def step(context: Context, stored: Stored, *, is_new: bool) -> bool:
     """Observe, plan, apply, once; whether it is worth looking again. Raises TemporaryError."""
     seen = Observed() if is_new else observe(context, stored.job)
     actions = plan(stored.job, seen, context.clock.now())
-    return any([_apply(context, stored, action) for action in actions])
+    outcomes = [_apply(context, stored, action) for action in actions]  # all of them, whatever the first one brings
+    return any(outcomes)
 
 
 def observe(context: Context, job: Job) -> Observed:

@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from zeroidle.contracts.messages import MachineRun, WorkflowRun
 from zeroidle.contracts.records import Job, State
 from zeroidle_cli import project
 from zeroidle_cli.connection import connect
@@ -54,7 +55,7 @@ def jobs_table(shown: Sequence[Job], broken: Sequence[Unreadable], ids: dict[str
     reasons = bool(broken) or any(job.failure or job.reason for job in shown)
     columns = [
         Column("JOB"),
-        Column("FILE", long=True),
+        Column("WHAT", long=True),
         Column("STATE"),
         *([Column("REASON", long=True)] if reasons else []),
         Column("AGE", right=True),
@@ -63,13 +64,25 @@ def jobs_table(shown: Sequence[Job], broken: Sequence[Unreadable], ids: dict[str
     ]
     rows: list[list[str | Text]] = []
     for job in shown:
-        facts: list[str | Text] = [job.run.input.name if job.run else "", state_text(job.state.value)]
+        facts: list[str | Text] = [what_of(job), state_text(job.state.value)]
         reason = [_reason(job)] if reasons else []
         times = [age(now - job.created_at), duration((job.finished_at or now) - job.created_at)]
         rows.append([ids[job.job_id], *facts, *reason, *times, usd(job.cost_usd) if job.cost_usd else ""])
     for item in broken:
         rows.append([item.job_id, "", state_text("UNKNOWN"), item.problem, "", "", ""])
     return table(columns, rows)
+
+
+def what_of(job: Job) -> str:
+    """What the job runs, in a word: the file, or the accelerator that it has or wants."""
+    match job.run:
+        case WorkflowRun():
+            return job.run.input.name
+        case MachineRun():
+            worker = job.machines.worker
+            return " ".join([worker.vm.cluster, worker.vm.region] if worker else job.run.wanted.accelerators)
+        case None:
+            return ""
 
 
 def short_ids(job_ids: Collection[str]) -> dict[str, str]:

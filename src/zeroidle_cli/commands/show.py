@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from zeroidle.contracts.messages import MachineRun, WorkflowRun
 from zeroidle.contracts.records import Job
 from zeroidle_cli import project
 from zeroidle_cli.connection import connect
@@ -57,11 +58,7 @@ def _print(job: Job, reports: list[dict[str, Any]], place: str | None) -> None:
 def facts_of(job: Job, place: str | None, now: float) -> list[tuple[str, str]]:
     """What there is to say of a job, by name."""
     rows = [("started", f"{moment(job.created_at)}, {age(now - job.created_at)} ago")]
-    if job.run is not None:
-        source = job.run.input
-        rows.append(("input", f"gs://{source.bucket}/{source.name}#{source.generation}"))
-        if job.run.model is not None:
-            rows.append(("model", "@".join(filter(None, (job.run.model.name, job.run.model.version)))))
+    rows += _run_facts(job)
     rows.append(("took" if job.finished_at else "so far", duration((job.finished_at or now) - job.created_at)))
     if job.attempt > 1:
         rows.append(("attempt", str(job.attempt)))
@@ -74,6 +71,24 @@ def facts_of(job: Job, place: str | None, now: float) -> list[tuple[str, str]]:
     if place is not None:
         rows.append(("result" if job.result else "error", place))
     return rows
+
+
+def _run_facts(job: Job) -> list[tuple[str, str]]:
+    match job.run:
+        case WorkflowRun():
+            source = job.run.input
+            rows = [("input", f"gs://{source.bucket}/{source.name}#{source.generation}")]
+            model = job.run.model
+            return rows if model is None else [*rows, ("model", "@".join(filter(None, (model.name, model.version))))]
+        case MachineRun():
+            wanted, worker = job.run.wanted, job.machines.worker
+            rows = [("runs", " ".join(filter(None, (job.run.image, *job.run.command, *job.run.args))))]
+            rows.append(("wants", f"{' or '.join(wanted.accelerators)}, {wanted.provisioning.value}"))
+            if worker is not None:
+                rows.append(("on", f"{worker.vm.name}, {worker.vm.cluster} in {worker.zone}"))
+            return rows
+        case None:
+            return []
 
 
 def _report(report: dict[str, Any]) -> str:
