@@ -23,9 +23,8 @@ from tests.core.job_factories import (
 from zeroidle.contracts.messages import Heartbeat, Limits
 from zeroidle.contracts.records import ExitClass, Job, Reason, State
 from zeroidle.contracts.services import ErrorBody, Stage
-from zeroidle.core import events
+from zeroidle.core import events, transitions
 from zeroidle.core import job as jobs
-from zeroidle.core import transitions
 from zeroidle.core.job import advance, begin
 
 Q, P, R, G = State.QUEUED, State.PROVISIONING, State.RUNNING, State.STOPPING

@@ -12,8 +12,8 @@ from zeroidle.contracts.records import State
 from zeroidle.contracts.services import InputOptions, ModelRef, ObjectRef
 from zeroidle.core import pipeline
 from zeroidle.core.job import begin
-from zeroidle.core.placement import Caps, Catalog
 from zeroidle.core.pipeline import Deployment
+from zeroidle.core.placement import Caps, Catalog
 from zeroidle.errors import PermanentError
 
 WORKFLOW = "projects/p/locations/r/workflows/zeroidle-pipeline"
