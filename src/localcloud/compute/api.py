@@ -214,7 +214,7 @@ class _Api:
         link = f"{self._base}/regions/{group.region}/instanceGroupManagers/{group.name}/resizeRequests/{name}"
         return {
             **resource,
-            "kind": "compute#regionInstanceGroupManagerResizeRequest",
+            "kind": "compute#instanceGroupManagerResizeRequest",
             "region": f"{self._base}/regions/{group.region}",
             "state": state,
             "selfLink": link,
