@@ -25,6 +25,13 @@ from localcloud.gateway import read_body
 PREFIX = "/compute/v1/projects/{project}"
 MAX_BODY_BYTES = 2**20
 PAGE = 500
+_VERBS = frozenset("cancel createInstances deleteInstances listErrors listManagedInstances resize".split())
+_VERBS |= {"simulateMaintenanceEvent", "stop", "wait"}
+# As the discovery document calls them.
+_COLLECTIONS = {
+    "instanceGroupManagers": "regionInstanceGroupManagers",
+    "resizeRequests": "regionInstanceGroupManagerResizeRequests",
+}
 _FILTER = re.compile(r"\s*\(?\s*([A-Za-z.]+)(?:\.([-\w]+))?\s*(=|eq|!=|ne|:)\s*\"?([^\")]*)\"?\s*\)?\s*")
 
 Endpoint = Callable[[Request], Awaitable[dict[str, Any]]]
@@ -70,7 +77,28 @@ def routes(compute: Compute) -> list[BaseRoute]:
             ("GET", f"/{scope}/operations/{{operation}}", api.get_operation),
             ("POST", f"/{scope}/operations/{{operation}}/wait", api.wait_operation),
         ]
-    return [Route(PREFIX + path, _answered(endpoint), methods=[method]) for method, path, endpoint in table]
+    return [
+        Route(PREFIX + path, _answered(endpoint), methods=[method], name=_call_name(method, path))
+        for method, path, endpoint in table
+    ]
+
+
+def _call_name(method: str, path: str) -> str:
+    """As the discovery document has it: `compute.regionInstanceGroupManagers.createInstances`."""
+    *above, last = path.strip("/").split("/")
+    if last.startswith("{"):
+        collection, verb = above[-1], "delete" if method == "DELETE" else "get"
+    elif last in _VERBS:
+        collection, verb = above[-2], last
+    else:
+        collection, verb = last, "aggregatedList" if above == ["aggregated"] else _of_collection(method)
+    if collection == "operations":
+        return f"compute.{above[0].removesuffix('s')}Operations.{verb}"
+    return f"compute.{_COLLECTIONS.get(collection, collection)}.{verb}"
+
+
+def _of_collection(method: str) -> str:
+    return "insert" if method == "POST" else "list"
 
 
 def _answered(endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
