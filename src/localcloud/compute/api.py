@@ -25,7 +25,7 @@ from localcloud.gateway import read_body
 PREFIX = "/compute/v1/projects/{project}"
 MAX_BODY_BYTES = 2**20
 PAGE = 500
-_VERBS = frozenset("cancel createInstances deleteInstances listErrors listManagedInstances resize".split())
+_VERBS = frozenset(["cancel", "createInstances", "deleteInstances", "listErrors", "listManagedInstances", "resize"])
 _VERBS |= {"simulateMaintenanceEvent", "stop", "wait"}
 # As the discovery document calls them.
 _COLLECTIONS = {
