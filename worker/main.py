@@ -75,7 +75,7 @@ def _agent(settings: Settings, env: Mapping[str, str]) -> Agent:
     worker = identify(metadata, BOOT_ID.read_text() if BOOT_ID.exists() else "0")
     entry = vms.entry(worker.vm)
     worker = worker if entry is None else replace(worker, usd_per_hour=entry.usd_per_hour)
-    clock = wiring.SystemClock()
+    clock = wiring.clock(settings.clock_url)
 
     def folder_of(job: Job) -> Folder | None:
         return pipeline.output_folder(job, deployed)

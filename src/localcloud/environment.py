@@ -27,6 +27,7 @@ def for_clients(project: str, http_url: str, grpc_address: str, pubsub_address: 
         "PUBSUB_EMULATOR_HOST": pubsub_address,
         "WORKFLOWS_EMULATOR_HOST": grpc_address,
         "COMPUTE_EMULATOR_HOST": http_url,
+        "CLOCK_EMULATOR_URL": f"{http_url}/_localcloud/clock",
         "GOOGLE_CLOUD_PROJECT": project,
         # Otherwise the storage client asks for each bucket once more, in a thread of its own.
         "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true",

@@ -23,6 +23,7 @@ class Settings:
     workflows_address: str | None  # host:port of a local Workflows API; None: Google's
     pubsub_address: str | None  # the same of Pub/Sub
     compute_url: str | None  # base URL of a local Compute Engine API; None: Google's
+    clock_url: str | None  # where a local cloud tells the time, which may be moved; None: the machine's clock
     log_level: str
 
     @classmethod
@@ -34,6 +35,7 @@ class Settings:
         WORKFLOWS_EMULATOR_HOST                 host:port; STORAGE_EMULATOR_HOST is read by the storage client itself
         PUBSUB_EMULATOR_HOST                    host:port
         COMPUTE_EMULATOR_HOST                   base URL
+        CLOCK_EMULATOR_URL                      URL that answers {"time": "<RFC 3339>"}
         LOG_LEVEL                               INFO
         """
         return cls(
@@ -43,6 +45,7 @@ class Settings:
             workflows_address=env.get("WORKFLOWS_EMULATOR_HOST") or None,
             pubsub_address=env.get("PUBSUB_EMULATOR_HOST") or None,
             compute_url=env.get("COMPUTE_EMULATOR_HOST") or None,
+            clock_url=env.get("CLOCK_EMULATOR_URL") or None,
             log_level=env.get("LOG_LEVEL", "INFO"),
         )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from functools import cache
 from typing import TYPE_CHECKING
 
 from zeroidle import bundle, logs
 from zeroidle.bundle import Bundle
+from zeroidle.clocks import RemoteClock, SystemClock
 from zeroidle.contracts import names
 from zeroidle.contracts.machines import Provisioning
 from zeroidle.contracts.messages import Limits
@@ -19,19 +19,11 @@ from zeroidle.handlers.context import Context
 from zeroidle.settings import Settings
 
 if TYPE_CHECKING:
-    from zeroidle.ports import JobStore, Objects
+    from zeroidle.ports import Clock, JobStore, Objects
 
 PIPELINE = "pipeline"
 # Stage as the workflow reports it -> the service that does its work, and so sets its price.
 STAGE_SERVICES = {"preprocess": "preprocess", "inference": "gpu-inference", "postprocess": "postprocess"}
-
-
-class SystemClock:
-    """`zeroidle.ports.Clock` by the machine's clock."""
-
-    def now(self) -> float:
-        """Seconds since the epoch."""
-        return time.time()
 
 
 @cache
@@ -53,7 +45,7 @@ def context() -> Context:
         fleet=GoogleFleet(settings.project, settings.compute_url),
         publisher=GooglePublisher(settings.project, settings.pubsub_address),
         objects=objects,
-        clock=SystemClock(),
+        clock=clock(settings.clock_url),
         deployment=deployed,
     )
 
@@ -64,6 +56,11 @@ def job_store() -> JobStore:
     from zeroidle.gcp.jobstore import BucketJobStore
 
     return BucketJobStore(_objects(), names.bucket_name(_settings().project, "jobs"))
+
+
+def clock(url: str | None) -> Clock:
+    """The machine's clock, or the one at `url`."""
+    return SystemClock() if url is None else RemoteClock(url)
 
 
 def deployment(deployed: Bundle, settings: Settings) -> Deployment:
