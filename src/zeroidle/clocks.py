@@ -19,7 +19,7 @@ class SystemClock:
 
 
 class RemoteClock:
-    """`zeroidle.ports.Clock` by who answers `{"time": "<RFC 3339>"}` at `url`; while nobody does, the machine's clock."""
+    """`zeroidle.ports.Clock` by who answers `{"time": "<RFC 3339>"}` at `url`; the machine's while nobody does."""
 
     def __init__(self, url: str) -> None:
         if not url.startswith(("http://127.0.0.1:", "http://localhost:")):
