@@ -146,6 +146,8 @@ def test_the_environment_names_this_cloud(cloud: LocalCloud):
         "STORAGE_EMULATOR_HOST": cloud.http_url,
         "PUBSUB_EMULATOR_HOST": cloud.grpc_address,
         "WORKFLOWS_EMULATOR_HOST": cloud.grpc_address,
+        "COMPUTE_EMULATOR_HOST": cloud.http_url,
+        "CLOCK_EMULATOR_URL": f"{cloud.http_url}/_localcloud/clock",
         "GOOGLE_CLOUD_PROJECT": "local",
         "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA": "true",
         "NO_GCE_CHECK": "true",

@@ -12,7 +12,7 @@ from typing import Any
 from localcloud.clock import Timer
 from localcloud.context import Context
 from localcloud.metadata import Metadata, MetadataServer
-from localcloud.metadata.state import ACCOUNTS, account, project_number
+from localcloud.metadata.state import ACCOUNTS, account
 from localcloud.run.logs import LogWriter
 from localcloud.run.process import Process, environment
 from localcloud.run.watchdog import Watchdog
@@ -126,7 +126,7 @@ def _shell(script: str) -> tuple[str, ...]:
 
 
 def _metadata(context: Context, machine: Machine) -> dict[str, Any]:
-    number, region = project_number(context.project), machine.zone.rpartition("-")[0]
+    number, region = context.project_number, machine.zone.rpartition("-")[0]
     accounts = machine.properties.get("serviceAccounts") or []
     email = accounts[0].get("email", "") if accounts else ""
     if not email or email == "default":
