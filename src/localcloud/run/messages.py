@@ -1,6 +1,6 @@
-"""How do services, jobs and what became of them look as messages of the Run API v2, and what do its messages deploy?
+"""How do services, jobs and what became of them look as messages of the Run API v2?
 
-A container's command and arguments are run as a process of this machine. Values of variables are shown only to those
+Values of variables are shown only to those
 who set them through this API: what was deployed in another way may hold secrets of its deployer.
 https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2
 """
@@ -8,32 +8,24 @@ https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from google.cloud import run_v2
 
 from localcloud.context import Context
-from localcloud.run.errors import InvalidArgument
-from localcloud.run.jobs import Execution, Job, JobSpec, Overrides, Task, TaskState
+from localcloud.run.jobs import Execution, Job, JobSpec, Task, TaskState
 from localcloud.run.service import Service
 from localcloud.run.state import Deployed, Probe, Revision, ServiceSpec
 
 SUCCEEDED = run_v2.Condition.State.CONDITION_SUCCEEDED
 FAILED = run_v2.Condition.State.CONDITION_FAILED
 RECONCILING = run_v2.Condition.State.CONDITION_RECONCILING
-_DEFAULT_MAX_INSTANCES = 100  # https://cloud.google.com/run/docs/configuring/max-instances
 _STATUS_UNKNOWN = 2  # google.rpc.Code of a task that failed
 
 
 def location(context: Context) -> str:
     """The parent of all names."""
     return f"projects/{context.project}/locations/{context.location}"
-
-
-# What is shown
 
 
 def service_message(context: Context, service: Service) -> Any:
@@ -290,142 +282,3 @@ def _duration(field: Any, seconds: float) -> None:
 
 def _etag(uid: str, version: int) -> str:
     return f'"{uid[:8]}{version:x}"'
-
-
-# What is deployed
-
-
-def service_spec(context: Context, message: Any, name: str, before: ServiceSpec | None) -> tuple[ServiceSpec, int, str]:
-    """What a Service deploys: its spec, how many words of the command are no arguments, and the image it names.
-
-    `before` is what is deployed now: it has what the message can't say.
-
-    Raises:
-        InvalidArgument: it asks for something that can't run here.
-    """
-    template = message.template
-    container = _only_container(template.containers)
-    command = _command(container, "template.containers[0]")
-    scaling = template.scaling
-    known: dict[str, Any] = {} if before is None else {each.name: getattr(before, each.name) for each in fields(before)}
-    wanted = {
-        **known,
-        "name": name,
-        "command": command,
-        "env": _variables(container, before.env if before is not None else {}),
-        "cwd": _working_directory(container, before),
-        "concurrency": template.max_instance_request_concurrency or 80,
-        "min_instances": max(scaling.min_instance_count, message.scaling.min_instance_count),
-        "max_instances": scaling.max_instance_count or message.scaling.max_instance_count or _DEFAULT_MAX_INSTANCES,
-        "timeout_s": template.timeout.ToNanoseconds() / 1e9 or 300.0,
-        "public": message.invoker_iam_disabled,
-        "service_account": _account(context, template.service_account),
-        **_startup(container),
-    }
-    try:
-        wanted["liveness"] = _liveness(container)
-        return ServiceSpec(**wanted), len(container.command), container.image
-    except ValueError as error:
-        raise InvalidArgument(str(error)) from error
-
-
-def job_spec(context: Context, message: Any, name: str, before: JobSpec | None) -> tuple[JobSpec, int, str]:
-    """What a Job deploys, as `service_spec`. Raises InvalidArgument."""
-    template = message.template.template
-    container = _only_container(template.containers)
-    command = _command(container, "template.template.containers[0]")
-    try:
-        spec = JobSpec(
-            name,
-            command,
-            env=_variables(container, before.env if before is not None else {}),
-            cwd=_working_directory(container, before),
-            task_count=message.template.task_count or 1,
-            parallelism=message.template.parallelism,
-            max_retries=template.max_retries if template.WhichOneof("retries") else 3,
-            timeout_s=template.timeout.ToNanoseconds() / 1e9 or 600.0,
-            service_account=_account(context, template.service_account),
-        )
-    except ValueError as error:
-        raise InvalidArgument(str(error)) from error
-    return spec, len(container.command), container.image
-
-
-def overrides(message: Any) -> Overrides:
-    """What a RunJobRequest changes. Raises InvalidArgument."""
-    containers = message.container_overrides
-    if len(containers) > 1:
-        raise InvalidArgument("overrides.container_overrides has more than one entry; a job here has one container")
-    override = containers[0] if containers else None
-    return Overrides(
-        args=tuple(override.args) if override is not None and (override.args or override.clear_args) else None,
-        env=_variables(override, {}) if override is not None else {},
-        task_count=message.task_count or None,
-        timeout_s=message.timeout.ToNanoseconds() / 1e9 if message.HasField("timeout") else None,
-    )
-
-
-def _account(context: Context, email: str) -> str:
-    """As specs have it, so that what is shown can be sent back and changes nothing."""
-    return "" if email == context.account_of("") else email.removesuffix(context.service_account("x")[1:])
-
-
-def _only_container(containers: Iterable[Any]) -> Any:
-    only, *others = [*containers] or [None]
-    if only is None or others:
-        count = len(others) + (only is not None)
-        raise InvalidArgument(f"containers has {count} entries; expected one, as there are no sidecars here")
-    return only
-
-
-def _command(container: Any, where: str) -> tuple[str, ...]:
-    if not container.command:
-        raise InvalidArgument(
-            f"{where}.command is empty: the local cloud runs a process of this machine, not image"
-            f" {container.image!r:.80}; give the command (and args) that the image would run"
-        )
-    return (*container.command, *container.args)
-
-
-def _variables(container: Any, before: Mapping[str, str]) -> dict[str, str]:
-    """An empty value keeps what was: values may not have been shown to the caller."""
-    for variable in container.env:
-        if variable.HasField("value_source"):
-            raise InvalidArgument(f"env {variable.name!r:.80} takes its value from a secret; there are none here")
-    return {each.name: each.value or before.get(each.name, "") for each in container.env}
-
-
-def _working_directory(container: Any, before: ServiceSpec | JobSpec | None) -> Path:
-    path = Path(container.working_dir) if container.working_dir else before.cwd if before is not None else Path.cwd()
-    if not path.is_dir():
-        raise InvalidArgument(f"working_dir is {str(path)!r:.200}; expected a directory of this machine")
-    return path
-
-
-def _liveness(container: Any) -> Probe | None:
-    """https://cloud.google.com/run/docs/reference/rest/v2/Container#Probe has the defaults."""
-    if not container.HasField("liveness_probe"):
-        return None
-    probe = container.liveness_probe
-    return Probe(
-        path=_probed_path(probe, "liveness_probe"),
-        initial_delay_s=probe.initial_delay_seconds,
-        period_s=probe.period_seconds or 10,
-        timeout_s=probe.timeout_seconds or 1,
-        failure_threshold=probe.failure_threshold or 3,
-    )
-
-
-def _probed_path(probe: Any, where: str) -> str | None:
-    if probe.WhichOneof("probe_type") == "grpc":
-        raise InvalidArgument(f"{where}.grpc is not supported here; expected http_get or tcp_socket")
-    return (probe.http_get.path or "/") if probe.WhichOneof("probe_type") == "http_get" else None
-
-
-def _startup(container: Any) -> dict[str, Any]:
-    if not container.HasField("startup_probe"):
-        return {}
-    probe = container.startup_probe
-    period, failures = probe.period_seconds or 10, probe.failure_threshold or 3
-    path = _probed_path(probe, "startup_probe")
-    return {"health_path": path, "startup_timeout_s": float(probe.initial_delay_seconds + period * failures)}

@@ -17,7 +17,7 @@ from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.longrunning import operations_pb2
 from google.protobuf.empty_pb2 import Empty
 
-from localcloud.run import messages
+from localcloud.run import messages, requests
 from localcloud.run.admin import OPERATION_PREFIX
 from localcloud.run.errors import AlreadyExists, InvalidArgument, NotFound
 from localcloud.run.jobs import Execution, Job
@@ -72,7 +72,7 @@ class Methods:
 
     def _deploy_service(self, message: Any, name: str, validate_only: bool, before: Service | None = None) -> Any:
         known = None if before is None else before.spec
-        spec, fixed, image = messages.service_spec(self._context, message, name, known)
+        spec, fixed, image = requests.service_spec(self._context, message, name, known)
         if validate_only:
             return self._done(message, validate_only)
         service = self._run.save_service(
@@ -136,7 +136,7 @@ class Methods:
 
     async def RunJob(self, request: Any) -> Any:
         job = self._job(request.name)
-        wanted = messages.overrides(request.overrides)
+        wanted = requests.overrides(request.overrides)
         if request.validate_only:
             return self._done(self._job_message(job), validate_only=True)
         execution = self._jobs.run(job.spec.name, wanted)
@@ -146,7 +146,7 @@ class Methods:
 
     def _deploy_job(self, message: Any, name: str, validate_only: bool, before: Job | None = None) -> Any:
         known = None if before is None else before.spec
-        spec, fixed, image = messages.job_spec(self._context, message, name, known)
+        spec, fixed, image = requests.job_spec(self._context, message, name, known)
         if validate_only:
             return self._done(message, validate_only)
         job = self._jobs.save_job(
