@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from localcloud import admin, environment
 from localcloud.clock import Clock
@@ -196,7 +196,10 @@ class LocalCloud:
             "workflows": workflows_api.routes(self.workflows),
             "identity": identity_api.routes(self.context),
         }
-        return [each for name, routes in services.items() for each in interruptible(self.faults, name, routes)]
+        routes = [each for name, found in services.items() for each in interruptible(self.faults, name, found)]
+        # Storage's and those of services on Cloud Run, which are called most, look at the first word of a path only; to
+        # ask all others' patterns before them would cost more than what they do.
+        return sorted(routes, key=lambda route: isinstance(route, Route))
 
     def deploy(self, deployment: Deployment) -> None:
         """Make sure that all of `deployment` exists. Before `start`, so that earlier events find their services."""
