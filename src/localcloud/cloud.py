@@ -203,23 +203,24 @@ class LocalCloud:
 
     def deploy(self, deployment: Deployment) -> None:
         """Make sure that all of `deployment` exists. Before `start`, so that earlier events find their services."""
-        for bucket in deployment.buckets:
-            self.storage.create_bucket(bucket)
-        for topic in deployment.topics:
-            self.pubsub.create_topic(topic)
-        for subscription in deployment.subscriptions:
-            self.pubsub.create_subscription(subscription)
-        for spec in deployment.services:
-            self.run.deploy(spec)
-        for job in deployment.jobs:
-            self.run.jobs.deploy(job)
-        for workflow in deployment.workflows:
-            self.workflows.deploy(workflow)
-        for trigger in deployment.triggers:
-            self.eventarc.create_trigger(trigger)
-        for schedule in deployment.schedules:
-            self.scheduler.create_schedule(schedule)
-        self.compute.deploy(deployment.compute)
+        with self.context.store.transaction():  # hundreds of writes cost as much as one commit
+            for bucket in deployment.buckets:
+                self.storage.create_bucket(bucket)
+            for topic in deployment.topics:
+                self.pubsub.create_topic(topic)
+            for subscription in deployment.subscriptions:
+                self.pubsub.create_subscription(subscription)
+            for spec in deployment.services:
+                self.run.deploy(spec)
+            for job in deployment.jobs:
+                self.run.jobs.deploy(job)
+            for workflow in deployment.workflows:
+                self.workflows.deploy(workflow)
+            for trigger in deployment.triggers:
+                self.eventarc.create_trigger(trigger)
+            for schedule in deployment.schedules:
+                self.scheduler.create_schedule(schedule)
+            self.compute.deploy(deployment.compute)
 
     async def stop(self) -> None:
         """End everything, whatever of it fails; what is in the state goes on at the next start."""

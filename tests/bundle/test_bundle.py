@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from zeroidle import bundle
+from zeroidle.contracts.machines import Provisioning
 from zeroidle.errors import PermanentError
+from zeroidle.wiring import catalog
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / bundle.FILE_NAME).read_text(encoding="utf-8")
@@ -30,6 +32,36 @@ def test_an_instance_costs_its_cpu_memory_and_gpu() -> None:
 
     assert deployed.usd_per_second("preprocess") == pytest.approx(2 * 0.000018 + 2 * 0.000002)
     assert deployed.usd_per_second("gpu-inference") == pytest.approx(4 * 0.000018 + 16 * 0.000002 + 0.0001867)
+
+
+def test_the_clusters_are_those_that_google_sells() -> None:
+    machines = bundle.parse(TEXT).machines
+
+    sizes = {"l4": [1, 2, 4, 8], "v100": [1, 4, 8], "a100-40gb": [1, 2, 4, 8], "a100-80gb": [1, 2, 4, 8]}
+    sizes |= {"h100": [1, 2, 4, 8], "h200": [8], "b200": [8]}
+    assert set(machines.clusters) == {f"{gpus}x{gpu}" for gpu, each in sizes.items() for gpus in each}
+    assert {spec.price for spec in machines.clusters.values()} == set(machines.prices)
+    assert [name for name, spec in machines.clusters.items() if spec.attached] == ["1xv100", "4xv100", "8xv100"]
+
+
+def test_every_machine_costs_less_as_spot_and_no_more_as_flex_start() -> None:
+    for name, cluster in catalog(bundle.parse(TEXT)).clusters.items():
+        for region, usd in cluster.usd_per_hour.items():
+            least = usd[Provisioning.SPOT] / cluster.gpus
+            assert 0.2 < least < 13, (name, region)
+            for how in set(usd) - {Provisioning.SPOT}:
+                assert usd[Provisioning.SPOT] < 0.8 * usd[how], (name, region)
+                assert usd[how] <= usd.get(Provisioning.STANDARD, usd[how]), (name, region)
+
+
+def test_a_machine_is_sold_as_its_cluster_says_at_its_number_of_gpus() -> None:
+    clusters = catalog(bundle.parse(TEXT)).clusters
+
+    assert set(clusters["8xh100"].usd_per_hour["us-west4"]) == set(Provisioning)
+    assert set(clusters["1xh100"].usd_per_hour["us-west4"]) == {Provisioning.SPOT, Provisioning.FLEX_START}
+    assert set(clusters["8xv100"].usd_per_hour["us-central1"]) == {Provisioning.STANDARD, Provisioning.SPOT}
+    # https://cloud.google.com/compute/vm-instance-pricing says 29.39 for a2-highgpu-8g
+    assert clusters["8xa100-40gb"].usd_per_hour["us-central1"][Provisioning.STANDARD] == pytest.approx(29.39, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,8 @@ class Compute:
         self.env = dict(spec.env)
         for each in spec.templates:
             resource = {"name": each.name, "properties": dict(each.properties)}
-            self._keep_template(resource)
+            if self.templates.get(each.name) != resource:
+                self._keep_template(resource)
         for group in spec.groups:
             if (group.region, group.name) not in self.groups:
                 zones = [{"zone": f"zones/{zone}"} for zone in group.zones]
