@@ -18,7 +18,7 @@ from zeroidle.contracts.machines import Report, Worker
 from zeroidle.contracts.messages import Heartbeat, MachineRun, Meta, Progress, Result
 from zeroidle.contracts.records import Job, State
 from zeroidle.contracts.services import ErrorBody, Folder
-from zeroidle.errors import Conflict, MissingObject, PermanentError, TemporaryError, ZeroidleError
+from zeroidle.errors import Conflict, MissingObject, PermanentError, TemporaryError, ZeroidleError, printable
 
 BEAT_S = 15.0
 # Between the polite signal and the other one.
@@ -153,6 +153,8 @@ class Agent:
             container = self._tools.containers.start(job.job_id, job.attempt, run)
         except PermanentError as error:
             container = _NotStarted(error)
+        except OSError as error:  # of this machine: no room on its disk, no more processes
+            container = _NotStarted(PermanentError(printable(str(error), 200), code="NOT_STARTED"))
         self._work = _Work(job, run, folder, container, now)
 
     # Working

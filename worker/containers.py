@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from zeroidle.ports import Clock, Objects
 OUTPUT, META = "/zeroidle/output", "/zeroidle/meta.jsonl"
 # What of the agent's own environment a plain process may see: no credentials, no addresses of the cloud.
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES")
+KILL_TIMEOUT_S = 10.0
+_GUARD = Path(__file__).with_name("guard.py")
 
 
 class Processes:
@@ -76,12 +79,13 @@ class Docker:
 
 
 class Process:
-    """`worker.ports.Container`: a process and all that it started."""
+    """`worker.ports.Container`: a process and all that it started, in a group that ends with this agent."""
 
     def __init__(
         self, words: Sequence[str], env: dict[str, str], space: Workspace, kill_with: Sequence[str] = ()
     ) -> None:
         self._space, self._kill_with = space, tuple(kill_with)
+        self._guard = _guard()
         try:
             with space.log.open("ab") as log:
                 self._process = subprocess.Popen(
@@ -91,9 +95,10 @@ class Process:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                    process_group=self._guard.pid,
                 )
         except (OSError, ValueError) as error:
+            self._end_group()
             space.remove()
             raise PermanentError(
                 f"{printable(words[0])} cannot be started: {printable(str(error), 200)}",
@@ -102,9 +107,9 @@ class Process:
             ) from error
 
     @property
-    def pid(self) -> int:
-        """Of the process, and of its group."""
-        return self._process.pid
+    def group(self) -> int:
+        """Its process group."""
+        return self._guard.pid
 
     def exit_code(self) -> int | None:
         """How it ended; None while it runs."""
@@ -122,7 +127,8 @@ class Process:
     def kill(self) -> None:
         """End it, with everything that it started."""
         if self._kill_with:
-            subprocess.run(self._kill_with, check=False, capture_output=True, timeout=10)
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                subprocess.run(self._kill_with, check=False, capture_output=True, timeout=KILL_TIMEOUT_S)
         self._signal(signal.SIGKILL)
 
     def publish(self, folder: Folder) -> int:
@@ -131,10 +137,31 @@ class Process:
 
     def discard(self) -> None:
         """Remove all that is left of it from this machine."""
-        self._signal(signal.SIGKILL)  # what it started and left behind
+        self._end_group()  # with what it started and left behind
         self._process.wait()
         self._space.remove()
 
+    def _end_group(self) -> None:
+        self._signal(signal.SIGKILL)
+        self._guard.wait()
+        assert self._guard.stdin is not None  # noqa: S101  # asked for in `_guard`
+        self._guard.stdin.close()
+
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+            os.killpg(self._guard.pid, number)
+
+
+def _guard() -> subprocess.Popen[bytes]:
+    """The leader of a new process group, which kills the group when this process ends. Raises PermanentError."""
+    guard = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_GUARD)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd="/",
+        process_group=0,
+    )
+    assert guard.stdout is not None  # noqa: S101  # asked for above
+    with guard.stdout as ready:
+        ready.read(1)
+    return guard

@@ -75,7 +75,9 @@ def _compute(project: Project, cloud: LocalCloud, env: Mapping[str, str]) -> Com
     """Groups of the bundle's clusters in all their regions; a VM here is a process that runs the agent."""
     deployed = project.bundle
     clusters = catalog(deployed).clusters
-    script = f"#!/bin/sh\ncd {shlex.quote(str(project.root))} && exec {shlex.quote(sys.executable)} -m worker.main\n"
+    root, python = shlex.quote(str(project.root)), shlex.quote(sys.executable)
+    # It starts in a folder that is gone with the VM.
+    script = f'#!/bin/sh\nexport ZEROIDLE_WORK="$PWD/work"\ncd {root} && exec {python} -m worker.main\n'
     templates, groups = [], []
     for name, how in _pools(deployed):
         cluster, group = clusters[name], names.group_name(name, how.value)
@@ -95,10 +97,7 @@ def _compute(project: Project, cloud: LocalCloud, env: Mapping[str, str]) -> Com
         }
         templates.append(TemplateSpec(group, properties))
         groups += [GroupSpec(group, region, group) for region, prices in cluster.usd_per_hour.items() if how in prices]
-    work = str(cloud.context.store.directory / "vms")
-    return ComputeSpec(
-        tuple(templates), tuple(groups), {**env, "ZEROIDLE_CONTAINERS": "process", "ZEROIDLE_WORK": work}
-    )
+    return ComputeSpec(tuple(templates), tuple(groups), {**env, "ZEROIDLE_CONTAINERS": "process"})
 
 
 def _function(project: Project, name: str, spec: bundle.Function, env: Mapping[str, str]) -> ServiceSpec:

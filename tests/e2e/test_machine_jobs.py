@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from localcloud.faults import Fault
 from tests.e2e.driver import Driver, eventually
 from tests.e2e.test_messages import publish
+from tests.e2e.test_restart import alive, up
 from zeroidle.contracts.records import Job, Reason, State
 from zeroidle.contracts.services import ObjectRef
 from zeroidle.gcp.vmstore import BucketVmStore
@@ -80,9 +82,21 @@ def until_state(driver: Driver, job_id: str, *states: State, ticking: bool = Fal
     return found
 
 
+def job_processes(state: Path) -> list[int]:
+    """Processes that jobs of the cloud with this state directory run, or left behind."""
+    mine = f"ZEROIDLE_OUTPUT={state}/".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if mine in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found
+
+
 def ended(driver: Driver, job_id: str) -> Job:
-    """The record once the job is over; and no VM, entry, assignment or marker of anything is left."""
+    """The record once the job is over; and no VM, entry, marker, process or file of anything is left."""
     job = until_state(driver, job_id, State.SUCCEEDED, State.FAILED, State.STOPPED, ticking=True)
+    state = driver.connection.state
     vms = BucketVmStore(driver.objects, driver.connection.bucket("jobs"))
 
     def clean() -> bool:
@@ -92,6 +106,8 @@ def ended(driver: Driver, job_id: str) -> Job:
             not left
             and not vms.entries()
             and not list(driver.objects.list(driver.connection.bucket("jobs"), "active/"))
+            and not job_processes(state)
+            and not list((state / "compute").glob("*"))
         )
 
     eventually(clean, f"nothing of {job_id} is left")
@@ -153,9 +169,11 @@ def test_a_vm_that_is_killed_is_lost_and_a_second_attempt_runs(driver: Driver) -
     # The first attempt runs on; the second one, told apart by its number, ends.
     submit("killed", 'test "$ZEROIDLE_ATTEMPT" = 2 || { ' + RUNS_ON + "; }; echo two > $ZEROIDLE_OUTPUT/r.txt")
     until_state(driver, "killed", State.RUNNING)
+    eventually(lambda: job_processes(driver.connection.state), "the job has a process")
 
     for pid in pids(driver):
         os.killpg(pid, signal.SIGKILL)
+    eventually(lambda: not job_processes(driver.connection.state), "no process of the job is left", 15)
     job = ended(driver, "killed")
 
     assert (job.state, job.attempt, job.interruptions_used, job.errors_used) == (State.SUCCEEDED, 2, 1, 0)
@@ -258,19 +276,18 @@ def test_the_second_job_takes_the_warm_vm_of_the_first(driver: Driver) -> None:
 
 
 def test_the_whole_cloud_killed_mid_job_goes_on_with_a_second_attempt(tmp_path: Path) -> None:
+    here = project.find(ROOT)
     script = f'test "$ZEROIDLE_ATTEMPT" = 2 || {{ {RUNS_ON}; }}; echo two > $ZEROIDLE_OUTPUT/r.txt'
-    with connect(project.find(ROOT), tmp_path) as opened:
+    with up(tmp_path) as first, connect(here, tmp_path) as opened:
         driver = Driver(opened)
         submit("restart", script)
-        until_state(driver, "restart", State.RUNNING)
-        before = pids(driver)
-    assert before
+        eventually(lambda: job_processes(tmp_path), "the job has a process")
+        children = first.children()
+        first.process.kill()
+        eventually(lambda: not any(map(alive, children)), "no process is left of the killed cloud", 15)
+        eventually(lambda: not job_processes(tmp_path), "no process of the job is left", 15)
 
-    with connect(project.find(ROOT), tmp_path) as opened:
-        driver = Driver(opened)
-        job = ended(driver, "restart")
+    with connect(here, tmp_path) as opened:
+        job = ended(Driver(opened), "restart")
 
     assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
-    for pid in before:
-        with pytest.raises(ProcessLookupError):
-            os.killpg(pid, 0)

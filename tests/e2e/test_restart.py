@@ -49,7 +49,8 @@ def _parent(process: Path) -> int:
         return 0
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Is there such a process, and not as a zombie?"""
     try:
         return (Path("/proc") / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -92,7 +93,7 @@ def test_a_local_cloud_killed_in_the_middle_of_a_job_finishes_it_after_a_restart
         children = first.children()
         assert children
         os.kill(first.process.pid, signal.SIGKILL)
-        eventually(lambda: not any(map(_alive, children)), "no process is left of the killed cloud", 15)
+        eventually(lambda: not any(map(alive, children)), "no process is left of the killed cloud", 15)
 
     with up(tmp_path) as second, connect(here, tmp_path) as connection:
         driver = Driver(connection)
@@ -103,4 +104,4 @@ def test_a_local_cloud_killed_in_the_middle_of_a_job_finishes_it_after_a_restart
 
     assert (job.attempt, job.execution) == (1, before.execution)
     assert [p["id"] for p in predictions] == [f"r{n}" for n in range(COUNT)]
-    eventually(lambda: not any(map(_alive, children)), "no process is left of the stopped cloud", 15)
+    eventually(lambda: not any(map(alive, children)), "no process is left of the stopped cloud", 15)

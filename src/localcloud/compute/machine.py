@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -49,6 +50,7 @@ class Machine:
         self.metadata = Metadata(_metadata(context, self))
         self._server = MetadataServer(context, self.metadata)
         self._process: Process | None = None
+        self._disk: Path | None = None
 
     @property
     def key(self) -> str:
@@ -82,11 +84,13 @@ class Machine:
     async def boot(
         self, parent: Mapping[str, str], own: Mapping[str, str], log: LogWriter, watchdog: Watchdog, folder: Path
     ) -> None:
-        """Run the startup script. Raises OSError."""
+        """Run the startup script in `folder`, its disk from now on. Raises OSError."""
         await self._server.start()
         script = self.attributes.get(STARTUP_SCRIPT, "")
         if script and self.status is Status.STAGING:
-            path = folder / f"{self.number}.startup"
+            folder.mkdir(parents=True, exist_ok=True)
+            self._disk = folder
+            path = folder / "startup-script"
             path.write_text(script, encoding="utf-8")
             self._process = Process(self.name, log, watchdog)
             env = environment(own, parent, self._server.environment())
@@ -102,6 +106,11 @@ class Machine:
         await self._server.stop()
         self.status = Status.TERMINATED
         self.ended.set()
+
+    def wipe(self) -> None:
+        """Its disk is gone."""
+        if self._disk is not None:
+            shutil.rmtree(self._disk, ignore_errors=True)
 
     @property
     def attributes(self) -> dict[str, str]:

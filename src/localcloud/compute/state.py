@@ -284,12 +284,11 @@ class Compute:
         if machine.status is not Status.PROVISIONING:
             return
         machine.status = Status.STAGING
-        self._folder.mkdir(parents=True, exist_ok=True)
         if self._watchdog is None or self._log is None:
             self._watchdog = Watchdog()
             self._log = LogWriter(self.context.store.directory / "logs", "compute")
         try:
-            await machine.boot(os.environ, self.env, self._log, self._watchdog, self._folder)
+            await machine.boot(os.environ, self.env, self._log, self._watchdog, self._folder / str(machine.number))
         except OSError as error:
             log.error("VM %s does not boot: %s", machine.key, error)
             machine.status = Status.RUNNING  # as a real one whose startup script cannot be run
@@ -338,6 +337,7 @@ class Compute:
         self._forget(machine, None if machine.group is None else self.groups.get(machine.group))
 
     def _forget(self, machine: Machine, group: Group | None) -> None:
+        machine.wipe()
         self.machines.pop((machine.zone, machine.name), None)
         managed = None if group is None else group.managed.get(machine.name)
         if group is not None and managed is not None and managed.machine is machine:
