@@ -25,10 +25,10 @@ RUNS = 5
 JOBS, LEDGER = "main.wiring.context()", "main.wiring.job_store()"
 TARGETS = {
     "on_upload": JOBS,
-    "on_start": JOBS,
-    "on_stop": JOBS,
-    "on_heartbeat": JOBS,
-    "on_meta": LEDGER,
+    "on_job_start": JOBS,
+    "on_job_stop": JOBS,
+    "on_job_heartbeat": JOBS,
+    "on_job_meta": LEDGER,
     "on_tick": JOBS,
 }
 BASE, PEER = "functions_framework alone", "google.cloud.compute_v1"

@@ -15,10 +15,10 @@ from zeroidle import logs, wiring
 from zeroidle.contracts.events import PubSubMessage, Upload, message, uploaded
 from zeroidle.errors import PermanentError, ZeroidleError
 from zeroidle.handlers.context import Outcome
-from zeroidle.handlers.on_heartbeat import on_heartbeat as take_heartbeat
-from zeroidle.handlers.on_meta import on_meta as keep_meta
-from zeroidle.handlers.on_start import on_start as start_job
-from zeroidle.handlers.on_stop import on_stop as stop_job
+from zeroidle.handlers.on_job_heartbeat import on_job_heartbeat as take_heartbeat
+from zeroidle.handlers.on_job_meta import on_job_meta as keep_meta
+from zeroidle.handlers.on_job_start import on_job_start as start_job
+from zeroidle.handlers.on_job_stop import on_job_stop as stop_job
 from zeroidle.handlers.on_tick import on_tick as look_after_jobs
 from zeroidle.handlers.on_upload import on_upload as make_job
 
@@ -35,25 +35,25 @@ def on_upload(event: CloudEvent) -> None:
 
 
 @functions_framework.cloud_event
-def on_start(event: CloudEvent) -> None:
+def on_job_start(event: CloudEvent) -> None:
     """jobs-start: somebody wants a job to run."""
     react(event, message, start_job, wiring.context())
 
 
 @functions_framework.cloud_event
-def on_stop(event: CloudEvent) -> None:
+def on_job_stop(event: CloudEvent) -> None:
     """jobs-stop: somebody wants a job stopped."""
     react(event, message, stop_job, wiring.context())
 
 
 @functions_framework.cloud_event
-def on_heartbeat(event: CloudEvent) -> None:
+def on_job_heartbeat(event: CloudEvent) -> None:
     """jobs-heartbeats: an attempt reported."""
     react(event, message, take_heartbeat, wiring.context())
 
 
 @functions_framework.cloud_event
-def on_meta(event: CloudEvent) -> None:
+def on_job_meta(event: CloudEvent) -> None:
     """jobs-meta: somebody has something worth keeping about a job."""
     react(event, message, keep_meta, wiring.job_store())
 

@@ -62,7 +62,7 @@ def test_the_function_is_killed_around_its_last_effect(driver: Driver, when: str
             killed.append(driver.kill("on_upload"))
 
     driver.cloud.faults.on_hit = kill
-    driver.cloud.faults.add(Fault("eventarc.events.deliver", "on-heartbeat", "delay", delay_s=2, times=2))
+    driver.cloud.faults.add(Fault("eventarc.events.deliver", "on-job-heartbeat", "delay", delay_s=2, times=2))
     driver.cloud.faults.add(Fault("storage.objects.insert", "*-jobs/jobs/*", when, skip=1))  # type: ignore[arg-type]  # as above
     try:
         job = driver.run(f"killed-last-{when}.jsonl", records(COUNT))
@@ -138,8 +138,8 @@ def test_an_upload_event_comes_after_the_next_one(driver: Driver) -> None:
 
 
 def test_heartbeats_come_twice_and_late(driver: Driver) -> None:
-    driver.cloud.faults.add(Fault("eventarc.events.deliver", "on-heartbeat", "delay", delay_s=30))
-    driver.cloud.faults.add(Fault("eventarc.events.deliver", "on-heartbeat", "duplicate"))
+    driver.cloud.faults.add(Fault("eventarc.events.deliver", "on-job-heartbeat", "delay", delay_s=30))
+    driver.cloud.faults.add(Fault("eventarc.events.deliver", "on-job-heartbeat", "duplicate"))
     job_id = driver.upload("beats.jsonl", records(COUNT))
     job = driver.finished(job_id)
 

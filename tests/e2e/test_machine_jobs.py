@@ -278,8 +278,7 @@ def test_the_second_job_takes_the_warm_vm_of_the_first(driver: Driver) -> None:
 def test_the_whole_cloud_killed_mid_job_goes_on_with_a_second_attempt(tmp_path: Path) -> None:
     here = project.find(ROOT)
     script = f'test "$ZEROIDLE_ATTEMPT" = 2 || {{ {RUNS_ON}; }}; echo two > $ZEROIDLE_OUTPUT/r.txt'
-    with up(tmp_path) as first, connect(here, tmp_path) as opened:
-        driver = Driver(opened)
+    with up(tmp_path) as first, connect(here, tmp_path):
         submit("restart", script)
         eventually(lambda: job_processes(tmp_path), "the job has a process")
         children = first.children()

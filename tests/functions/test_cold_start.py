@@ -40,7 +40,7 @@ def test_a_function_of_jobs_imports_what_its_first_request_uses_and_no_more() ->
 
 
 def test_the_function_that_starts_nothing_imports_no_workflows() -> None:
-    modules = imported_by("on_meta")
+    modules = imported_by("on_job_meta")
 
     assert "google.cloud.storage" in modules
     assert not modules & {"google.cloud.workflows", "google.cloud.compute_v1"}

@@ -22,8 +22,8 @@ from zeroidle.contracts.events import PubSubMessage, Upload
 from zeroidle.contracts.records import ErrorFile, Job, State
 from zeroidle.contracts.services import ObjectRef
 from zeroidle.handlers.context import Context
-from zeroidle.handlers.on_heartbeat import on_heartbeat
-from zeroidle.handlers.on_meta import on_meta
+from zeroidle.handlers.on_job_heartbeat import on_job_heartbeat
+from zeroidle.handlers.on_job_meta import on_job_meta
 from zeroidle.handlers.on_tick import on_tick
 from zeroidle.handlers.on_upload import on_upload
 
@@ -149,9 +149,9 @@ def test_a_file_runs_through_the_workflow_and_its_beats_tell_all(cloud: LocalClo
     assert the_job(context, job_id).state is State.PROVISIONING
     wait_until_ended(context, job_id)
     for message in reversed(pulled(cloud, "jobs-heartbeats")):
-        on_heartbeat(context, message)
+        on_job_heartbeat(context, message)
     for message in pulled(cloud, "jobs-meta"):
-        on_meta(context.jobs, message)
+        on_job_meta(context.jobs, message)
 
     on_tick(context, PubSubMessage(b"", {}, "t", 0.0))
 
@@ -189,7 +189,7 @@ def test_a_refused_file_is_a_failed_job_with_error_json(
     wait_until_ended(context, job_id)
     for message in pulled(cloud, "jobs-heartbeats"):
         if told:
-            on_heartbeat(context, message)
+            on_job_heartbeat(context, message)
     clock.by = 60.0
 
     on_tick(context, PubSubMessage(b"", {}, "t", 0.0))

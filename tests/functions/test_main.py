@@ -20,7 +20,7 @@ from zeroidle.contracts.services import ObjectRef
 from zeroidle.errors import PermanentError, TemporaryError
 
 SOURCE = Path(__file__).parents[2] / "functions" / "main.py"
-TARGETS = ("on_upload", "on_start", "on_stop", "on_heartbeat", "on_meta", "on_tick")
+TARGETS = ("on_upload", "on_job_start", "on_job_stop", "on_job_heartbeat", "on_job_meta", "on_tick")
 TIME = "2027-01-15T08:00:00Z"
 
 
@@ -98,12 +98,12 @@ def test_an_event_that_comes_twice_is_one_job(world: World, call: Callable[..., 
 
 
 def test_a_job_runs_from_start_to_end_by_messages(world: World, call: Callable[..., int]) -> None:
-    assert call("on_start", a_start(world)) == 200
+    assert call("on_job_start", a_start(world)) == 200
     (execution,) = world.executions.active()
     while world.executions.active():
         world.step(execution)
         for message in world.inbox:
-            assert call("on_heartbeat", a_message(message.payload.data)) == 200
+            assert call("on_job_heartbeat", a_message(message.payload.data)) == 200
         world.inbox.clear()
     assert call("on_tick", a_message(b"")) == 200
 
@@ -112,16 +112,16 @@ def test_a_job_runs_from_start_to_end_by_messages(world: World, call: Callable[.
 
 
 def test_a_stop_ends_what_runs(world: World, call: Callable[..., int]) -> None:
-    call("on_start", a_start(world))
+    call("on_job_start", a_start(world))
     world.step(world.executions.active()[0])
 
-    assert call("on_stop", a_message({"schema": 1, "job_id": "job-1", "user_id": "me"})) == 200
+    assert call("on_job_stop", a_message({"schema": 1, "job_id": "job-1", "user_id": "me"})) == 200
     assert the_job(world).state is State.STOPPED
     assert world.executions.active() == []
 
 
 def test_a_report_is_kept_once(world: World, call: Callable[..., int]) -> None:
-    call("on_start", a_start(world))
+    call("on_job_start", a_start(world))
     meta = a_message(
         {
             "schema": 1,
@@ -135,17 +135,17 @@ def test_a_report_is_kept_once(world: World, call: Callable[..., int]) -> None:
         }
     )
 
-    assert [call("on_meta", meta), call("on_meta", meta)] == [200, 200]
+    assert [call("on_job_meta", meta), call("on_job_meta", meta)] == [200, 200]
     assert world.objects.names("jobs", "meta/") == ["meta/job-1/m1.json"]
 
 
 POISON = [
     pytest.param("on_upload", {"bucket": "input"}, id="an upload without a name"),
     pytest.param("on_upload", b"{", id="an upload that is no JSON"),
-    pytest.param("on_start", {"message": {}}, id="a delivery without a message id"),
+    pytest.param("on_job_start", {"message": {}}, id="a delivery without a message id"),
     *(
         pytest.param(target, body, id=f"{target} {text}")
-        for target in ("on_start", "on_stop", "on_heartbeat", "on_meta")
+        for target in ("on_job_start", "on_job_stop", "on_job_heartbeat", "on_job_meta")
         for text, body in [
             ("empty", a_message(b"")),
             ("no JSON", a_message(b"\xff{")),
@@ -167,7 +167,7 @@ def test_poison_is_acknowledged_logged_and_creates_nothing(
     assert line.getMessage().startswith("REJECTED: INVALID_MESSAGE")
 
 
-@pytest.mark.parametrize("target", ["on_upload", "on_start"])
+@pytest.mark.parametrize("target", ["on_upload", "on_job_start"])
 def test_what_cannot_be_done_now_is_delivered_again(target: str, world: World, call: Callable[..., int]) -> None:
     data = an_object(world) if target == "on_upload" else a_start(world)
     world.faults.at, world.faults.how, world.faults.armed = 2, lambda: TemporaryError("storage is away"), True

@@ -19,10 +19,10 @@ from zeroidle.errors import InvalidMessage, PermanentError
 from zeroidle.handlers import on_tick as ticks
 from zeroidle.handlers import sweep as sweeping
 from zeroidle.handlers.context import Outcome
-from zeroidle.handlers.on_heartbeat import on_heartbeat
-from zeroidle.handlers.on_meta import MAX_BYTES, on_meta
-from zeroidle.handlers.on_start import on_start
-from zeroidle.handlers.on_stop import on_stop
+from zeroidle.handlers.on_job_heartbeat import on_job_heartbeat
+from zeroidle.handlers.on_job_meta import MAX_BYTES, on_job_meta
+from zeroidle.handlers.on_job_start import on_job_start
+from zeroidle.handlers.on_job_stop import on_job_stop
 from zeroidle.handlers.on_tick import FORGET_AFTER_S, on_tick
 from zeroidle.handlers.on_upload import on_upload
 from zeroidle.handlers.sweep import MAX_AGE_S, sweep
@@ -56,7 +56,7 @@ def a_start(world: World, **fields: Any) -> PubSubMessage:
 
 
 def started(world: World) -> Job:
-    on_start(world.context, a_start(world))
+    on_job_start(world.context, a_start(world))
     return world.job("job-1")
 
 
@@ -154,7 +154,7 @@ class TestStart:
         assert job.limits == LIMITS
 
     def test_limits_asked_for_count(self, world: World) -> None:
-        on_start(world.context, a_start(world, limits={"max_runtime_s": 60}))
+        on_job_start(world.context, a_start(world, limits={"max_runtime_s": 60}))
 
         limits = world.job("job-1").limits
         assert limits is not None
@@ -172,7 +172,7 @@ class TestStart:
     def test_a_start_that_cannot_run_is_a_failed_job(
         self, world: World, change: dict[str, Any], complaint: str
     ) -> None:
-        on_start(world.context, a_start(world, run={**RUN, **change}))
+        on_job_start(world.context, a_start(world, run={**RUN, **change}))
 
         job = world.job("job-1")
         assert (job.state, job.reason) == (State.FAILED, Reason.USER_ERROR)
@@ -185,7 +185,7 @@ class TestStart:
         job = started(world)
 
         with pytest.raises(PermanentError, match="belongs to another user"):
-            on_start(world.context, a_start(world, user_id="you"))
+            on_job_start(world.context, a_start(world, user_id="you"))
         assert world.job("job-1") == job
 
     def test_a_second_start_with_another_run_is_told_about(
@@ -193,15 +193,15 @@ class TestStart:
     ) -> None:
         started(world)
 
-        outcome = on_start(world.context, a_start(world, run={**RUN, "model": {"name": "other"}}))
+        outcome = on_job_start(world.context, a_start(world, run={**RUN, "model": {"name": "other"}}))
 
         assert outcome is Outcome.DUPLICATE
         assert "accepted before with another run" in caplog.text
         assert len(world.executions.all) == 1
 
     def test_two_jobs_on_one_input_write_to_different_places(self, world: World) -> None:
-        on_start(world.context, a_start(world))
-        on_start(world.context, a_start(world, job_id="job-2"))
+        on_job_start(world.context, a_start(world))
+        on_job_start(world.context, a_start(world, job_id="job-2"))
 
         outputs = [execution.argument["output"] for execution in world.executions.active()]
         assert len({str(output) for output in outputs}) == 2
@@ -209,8 +209,8 @@ class TestStart:
 
 class TestStop:
     def test_a_stop_of_an_unknown_job_is_remembered(self, world: World) -> None:
-        assert on_stop(world.context, a_message(STOP, reason="no")) is Outcome.APPLIED
-        assert on_start(world.context, a_start(world)) is Outcome.DUPLICATE
+        assert on_job_stop(world.context, a_message(STOP, reason="no")) is Outcome.APPLIED
+        assert on_job_start(world.context, a_start(world)) is Outcome.DUPLICATE
 
         job = world.job("job-1")
         assert (job.state, job.finished_at) == (State.STOPPED, START)
@@ -222,7 +222,7 @@ class TestStop:
     def test_an_attempt_nobody_claimed_is_stopped_at_once(self, world: World) -> None:
         started(world)
 
-        on_stop(world.context, a_message(STOP))
+        on_job_stop(world.context, a_message(STOP))
 
         assert world.job("job-1").state is State.STOPPED
         assert world.executions.active() == []
@@ -231,14 +231,14 @@ class TestStop:
         job = started(world)
 
         with pytest.raises(PermanentError, match="another user"):
-            on_stop(world.context, a_message(STOP, user_id="you"))
+            on_job_stop(world.context, a_message(STOP, user_id="you"))
         assert world.job("job-1") == job
 
     def test_a_second_stop_is_a_duplicate(self, world: World) -> None:
         started(world)
 
-        assert on_stop(world.context, a_message(STOP)) is Outcome.APPLIED
-        assert on_stop(world.context, a_message(STOP)) is Outcome.DUPLICATE
+        assert on_job_stop(world.context, a_message(STOP)) is Outcome.APPLIED
+        assert on_job_stop(world.context, a_message(STOP)) is Outcome.DUPLICATE
 
 
 class TestHeartbeat:
@@ -247,14 +247,14 @@ class TestHeartbeat:
         job = started(world)
 
         with pytest.raises(PermanentError):
-            on_heartbeat(world.context, a_message(BEAT, **change))
+            on_job_heartbeat(world.context, a_message(BEAT, **change))
         assert world.jobs() == [job]
 
     def test_a_failure_writes_error_json_at_once(self, world: World) -> None:
         started(world)
         failure = {"code": "INVALID_INPUT", "message": "no text", "hint": "Add some.", "details": {"line": 3}}
 
-        on_heartbeat(world.context, a_message(BEAT, status="FAILED", failure=failure))
+        on_job_heartbeat(world.context, a_message(BEAT, status="FAILED", failure=failure))
 
         error = the_error(world)
         assert (error.code, error.hint, error.details) == ("INVALID_INPUT", "Add some.", {"line": 3})
@@ -264,8 +264,8 @@ class TestHeartbeat:
         world.executions.get = None  # type: ignore[method-assign, assignment]  # looking would fail
         world.faults.armed, world.faults.log = True, []
 
-        assert on_heartbeat(world.context, a_message(BEAT)) is Outcome.APPLIED
-        assert on_heartbeat(world.context, a_message(BEAT)) is Outcome.DUPLICATE
+        assert on_job_heartbeat(world.context, a_message(BEAT)) is Outcome.APPLIED
+        assert on_job_heartbeat(world.context, a_message(BEAT)) is Outcome.DUPLICATE
         assert world.faults.log == ["before write jobs/job-1.json", "after write jobs/job-1.json"]
 
 
@@ -273,18 +273,18 @@ class TestMeta:
     def test_is_kept_under_its_message_id(self, world: World) -> None:
         started(world)
 
-        on_meta(world.context.jobs, a_message(META))
+        on_job_meta(world.context.jobs, a_message(META))
 
         assert world.objects.names("jobs", "meta/") == ["meta/job-1/m1.json"]
 
     def test_of_nobodys_job_is_rejected(self, world: World) -> None:
         with pytest.raises(PermanentError, match="which there is not"):
-            on_meta(world.context.jobs, a_message(META))
+            on_job_meta(world.context.jobs, a_message(META))
         assert world.objects.stored == {}
 
     def test_too_large_is_rejected_before_it_is_read(self, world: World) -> None:
         with pytest.raises(PermanentError, match="at most"):
-            on_meta(world.context.jobs, PubSubMessage(b"x" * (MAX_BYTES + 1), {}, "m", START))
+            on_job_meta(world.context.jobs, PubSubMessage(b"x" * (MAX_BYTES + 1), {}, "m", START))
 
 
 class TestTick:
@@ -372,9 +372,9 @@ def test_an_execution_the_claim_does_not_name_decides_nothing(world: World) -> N
     world.faults.at = 6  # before the name of the first execution is written down
     world.faults.armed = True
     with pytest.raises(Killed):
-        on_start(world.context, message)
+        on_job_start(world.context, message)
     world.faults.armed = False
-    on_start(world.context, message)
+    on_job_start(world.context, message)
     first, second = world.executions.active()
     world.step(second)
     world.step(first)
@@ -399,7 +399,7 @@ def test_a_claim_may_name_the_execution_by_its_id_alone(world: World) -> None:
 
 
 def test_malformed_messages_name_the_field(world: World) -> None:
-    for handle, message in [(on_start, a_message(STOP)), (on_stop, a_message(STOP, job_id=7))]:
+    for handle, message in [(on_job_start, a_message(STOP)), (on_job_stop, a_message(STOP, job_id=7))]:
         with pytest.raises(InvalidMessage, match="field"):
             handle(world.context, message)
 

@@ -26,7 +26,7 @@ from zeroidle.core.placement import Caps, Catalog, Cluster
 from zeroidle.errors import Conflict, PermanentError, ZeroidleError
 from zeroidle.gcp.jobstore import BucketJobStore
 from zeroidle.gcp.vmstore import BucketVmStore
-from zeroidle.handlers import on_heartbeat, on_meta, on_start, on_stop, on_tick, on_upload
+from zeroidle.handlers import on_job_heartbeat, on_job_meta, on_job_start, on_job_stop, on_tick, on_upload
 from zeroidle.handlers.context import Context
 from zeroidle.handlers.sweep import EVERY_MINUTES
 
@@ -411,13 +411,13 @@ class World:
                 case "upload":
                     outcome = on_upload.on_upload(context, payload)
                 case "start":
-                    outcome = on_start.on_start(context, payload)
+                    outcome = on_job_start.on_job_start(context, payload)
                 case "stop":
-                    outcome = on_stop.on_stop(context, payload)
+                    outcome = on_job_stop.on_job_stop(context, payload)
                 case "heartbeat":
-                    outcome = on_heartbeat.on_heartbeat(context, payload)
+                    outcome = on_job_heartbeat.on_job_heartbeat(context, payload)
                 case "meta":
-                    outcome = on_meta.on_meta(context.jobs, payload)
+                    outcome = on_job_meta.on_job_meta(context.jobs, payload)
                 case _:
                     outcome = on_tick.on_tick(context, payload)
         finally:

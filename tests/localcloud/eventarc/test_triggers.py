@@ -87,7 +87,7 @@ def test_an_upload_is_posted_as_a_binary_cloud_event_with_a_token_for_the_servic
 
 def test_a_message_is_posted_as_a_binary_cloud_event(cloud: Cloud, receiver: Receiver) -> None:
     cloud.call(lambda: cloud.pubsub.create_topic("jobs-start"))
-    with_trigger(cloud, Trigger("on-start", events.MESSAGE_PUBLISHED, {"topic": "jobs-start"}, "start", "/jobs"))
+    with_trigger(cloud, Trigger("on-job-start", events.MESSAGE_PUBLISHED, {"topic": "jobs-start"}, "start", "/jobs"))
     message = PublishedMessage(b"{}", {"job_id": "j1"}, "k")
     [message_id] = cloud.call(lambda: cloud.pubsub.publish("jobs-start", [message]))
 
@@ -98,7 +98,7 @@ def test_a_message_is_posted_as_a_binary_cloud_event(cloud: Cloud, receiver: Rec
     assert request.headers["ce-type"] == "google.cloud.pubsub.topic.v1.messagePublished"
     assert request.headers["ce-source"] == "//pubsub.googleapis.com/projects/demo-project/topics/jobs-start"
     assert request.json == {
-        "subscription": "projects/demo-project/subscriptions/eventarc-europe-west4-on-start-sub",
+        "subscription": "projects/demo-project/subscriptions/eventarc-europe-west4-on-job-start-sub",
         "message": {
             "attributes": {"job_id": "j1"},
             "data": "e30=",

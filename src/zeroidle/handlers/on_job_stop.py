@@ -13,7 +13,7 @@ from zeroidle.handlers.converge import converge
 from zeroidle.handlers.records import record, require_owner
 
 
-def on_stop(context: Context, message: PubSubMessage) -> Outcome:
+def on_job_stop(context: Context, message: PubSubMessage) -> Outcome:
     """A stop of an unknown job leaves a STOPPED record. Raises InvalidMessage, PermanentError, TemporaryError."""
     stop = codec.decode(message.data, Stop, what="stop message")
     event = StopRequested(stop.job_id, stop.user_id, stop.reason, message.publish_time)

@@ -13,7 +13,7 @@ from zeroidle.ports import JobStore
 MAX_BYTES = 256 * 1024
 
 
-def on_meta(jobs: JobStore, message: PubSubMessage) -> Outcome:
+def on_job_meta(jobs: JobStore, message: PubSubMessage) -> Outcome:
     """One object a message. Raises InvalidMessage, PermanentError (too large, no such job), TemporaryError."""
     if len(message.data) > MAX_BYTES:
         raise PermanentError(

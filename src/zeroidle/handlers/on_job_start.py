@@ -16,7 +16,7 @@ from zeroidle.handlers.context import Context, Outcome
 from zeroidle.handlers.converge import submit
 
 
-def on_start(context: Context, message: PubSubMessage) -> Outcome:
+def on_job_start(context: Context, message: PubSubMessage) -> Outcome:
     """A well-formed start that can't run is a FAILED job. Raises InvalidMessage, PermanentError, TemporaryError."""
     start = codec.decode(message.data, Start, what="start message")
     deployment, refusal = context.deployment, None

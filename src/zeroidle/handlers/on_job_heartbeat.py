@@ -13,7 +13,7 @@ from zeroidle.handlers.converge import converge
 from zeroidle.handlers.records import record, require_owner
 
 
-def on_heartbeat(context: Context, message: PubSubMessage) -> Outcome:
+def on_job_heartbeat(context: Context, message: PubSubMessage) -> Outcome:
     """Raises InvalidMessage, PermanentError (no such job, or another user's), TemporaryError."""
     beat = codec.decode(message.data, Heartbeat, what="heartbeat")
     stored = context.jobs.load(beat.job_id)
