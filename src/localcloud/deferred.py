@@ -33,7 +33,8 @@ class _Deferred(ModuleType):
     def __getattr__(self, name: str) -> Any:
         submodule = f"{self.__name__}.{name}"
         # Any other submodule is filled by the package's own code: `services` gets its `executions` there.
-        if name == "types" or submodule in PACKAGES:
+        # `types` and `gapic_version` import nothing of the package.
+        if name in ("types", "gapic_version") or submodule in PACKAGES:
             return importlib.import_module(submodule)
         with _lock:
             if self.__name__ in _running:  # its own code asks for what it has not defined

@@ -56,15 +56,6 @@ class Services(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-class LaterClock:
-    """The machine's clock, ahead by `by` seconds."""
-
-    by = 0.0
-
-    def now(self) -> float:
-        return time.time() + self.by
-
-
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[LocalCloud]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Services)
@@ -90,18 +81,12 @@ def cloud() -> Iterator[LocalCloud]:
 
 
 @pytest.fixture
-def clock() -> LaterClock:
-    return LaterClock()
-
-
-@pytest.fixture
-def context(cloud: LocalCloud, clock: LaterClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
-    """What wiring builds from the environment, with a clock that can be ahead."""
+def context(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Context]:
+    """What wiring builds from the environment; time is the local cloud's."""
     for name, value in {**cloud.environment(), "ZEROIDLE_REGION": cloud.config.location}.items():
         monkeypatch.setenv(name, value)
     for built in (wiring.context, wiring.job_store, wiring._settings):
         built.cache_clear()
-    monkeypatch.setattr(wiring, "SystemClock", lambda: clock)
     monkeypatch.setattr(wiring.logs, "configure", lambda level: None)
     monkeypatch.setattr(Services, "refusing", False)
     yield wiring.context()
@@ -165,13 +150,11 @@ def test_a_file_runs_through_the_workflow_and_its_beats_tell_all(cloud: LocalClo
     assert list(context.jobs.marked()) == []
 
 
-def test_without_a_single_beat_the_tick_finds_the_result(
-    cloud: LocalCloud, context: Context, clock: LaterClock
-) -> None:
+def test_without_a_single_beat_the_tick_finds_the_result(cloud: LocalCloud, context: Context) -> None:
     job_id = upload(context, "silent.txt")
     wait_until_ended(context, job_id)
     pulled(cloud, "jobs-heartbeats")
-    clock.by = 60.0
+    cloud.clock.advance(seconds=60)
 
     on_tick(context, PubSubMessage(b"", {}, "t", 0.0))
 
@@ -182,7 +165,7 @@ def test_without_a_single_beat_the_tick_finds_the_result(
 
 @pytest.mark.parametrize("told", [True, False], ids=["by its beat", "by its execution"])
 def test_a_refused_file_is_a_failed_job_with_error_json(
-    cloud: LocalCloud, context: Context, clock: LaterClock, told: bool, monkeypatch: pytest.MonkeyPatch
+    cloud: LocalCloud, context: Context, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Services, "refusing", True)
     job_id = upload(context, f"refused-{told}.txt")
@@ -190,7 +173,7 @@ def test_a_refused_file_is_a_failed_job_with_error_json(
     for message in pulled(cloud, "jobs-heartbeats"):
         if told:
             on_job_heartbeat(context, message)
-    clock.by = 60.0
+    cloud.clock.advance(seconds=60)
 
     on_tick(context, PubSubMessage(b"", {}, "t", 0.0))
 

@@ -53,6 +53,16 @@ def test_the_transports_of_a_client_are_found_before_the_client() -> None:
     assert printed.split() == ["ExecutionsGrpcTransport"]
 
 
+def test_the_transports_of_a_client_are_imported_before_the_client() -> None:
+    printed = run("""
+        import localcloud.cloud
+        from google.cloud.workflows.executions_v1.services.executions.transports import ExecutionsGrpcTransport
+        print(ExecutionsGrpcTransport.__name__)
+    """)
+
+    assert printed.split() == ["ExecutionsGrpcTransport"]
+
+
 def test_what_is_not_in_a_package_is_missing_as_ever() -> None:
     printed = run("""
         import localcloud.cloud, google.pubsub_v1
