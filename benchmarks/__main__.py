@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("pipeline", "cold_start", "inference", "preprocess", "storage", "pubsub", "workflows")
+MODULES = ("pipeline", "cold_start", "inference", "preprocess", "local_cloud_start", "storage", "pubsub", "workflows")
 
 
 def main() -> None:

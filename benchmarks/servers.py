@@ -74,6 +74,15 @@ def ours(state: Path) -> Iterator[Server]:
 
 
 @contextmanager
+def zeroidle_up(state: Path) -> Iterator[Server]:
+    """The local cloud with all of bundle.yaml, as the command line runs it."""
+    http, rpc = free_port(), free_port()
+    options = ["--state", str(state), f"--http-port={http}", f"--grpc-port={rpc}"]
+    with _process([sys.executable, "-m", "zeroidle_cli.main", "up", *options], (http, rpc)) as server:
+        yield server
+
+
+@contextmanager
 def google_pubsub() -> Iterator[Server]:
     """Google's Pub/Sub emulator. Raises localcloud.official.errors.NotInstalled."""
     port = free_port()

@@ -1,9 +1,9 @@
 """How does the local cloud start without importing what it doesn't need yet?
 
 The messages of a Google API are in `<package>.types`, but importing that imports the package, and so its clients, which
-take half a second that nothing here needs; aiohttp is needed once there is somebody to call. A deferred package is
-there with its path, so its submodules can be imported; its own code runs when somebody asks for a name that is none of
-them.
+take half a second that nothing here needs; aiohttp is needed once there is somebody to call; uvicorn's own code is a
+command line. A deferred package is there with its path, so its submodules can be imported; its own code runs when
+somebody asks for a name that is none of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 PACKAGES = (
     "aiohttp",
+    "uvicorn",
     "google.pubsub_v1",
     "google.cloud.workflows",
     "google.cloud.workflows_v1",

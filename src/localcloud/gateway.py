@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 import grpc
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -120,21 +120,29 @@ class Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {interruptions.CLOSE: self.transport.close}  # type: ignore[dict-item]  # any value may
 
 
+class _Config(Config):
+    """What uvicorn's protocol reads of its configuration, without what loading it imports: uvicorn's command line."""
+
+    def load(self) -> None:
+        """Set what a connection reads."""
+        self.loaded_app = self.app
+        self.encoded_headers = []
+        self.ws_protocol_class = None
+        self.loaded = True
+
+
 class _HttpServer:
     """uvicorn's protocol without its server, which looks ten times a second whether it should end."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._config = uvicorn.Config(
+        self._config = _Config(
             app,
-            http=Protocol,
+            interface="asgi3",
             ws="none",
-            lifespan="off",
             log_config=None,
             log_level="warning",
             access_log=False,
-            proxy_headers=False,  # nobody stands in between
             # Answers of the instances pass unchanged, with the headers they came with.
-            server_header=False,
             date_header=False,
             timeout_keep_alive=75,
         )

@@ -12,15 +12,15 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from localcloud.identity.errors import InvalidToken
 from localcloud.store import Store
+
+if TYPE_CHECKING:  # a tenth of a start-up, for those who sign
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
 TABLE = "identity.keys"
 KEY_BITS = 2048
@@ -55,6 +55,8 @@ class Key:
     @cached_property
     def pem(self) -> str:
         """The private key as PKCS #8."""
+        from cryptography.hazmat.primitives import serialization
+
         return self.private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode()
@@ -63,6 +65,7 @@ class Key:
     def certificate(self) -> str:
         """The public key as a certificate that never ends, for those who take no bare key."""
         from cryptography import x509  # most of what signing imports, and only certificates need it
+        from cryptography.hazmat.primitives import hashes, serialization
 
         name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localcloud")])
         builder = x509.CertificateBuilder(name, name, self.public, int(self.id[:38], 16), _FIRST, _LAST)
@@ -83,10 +86,17 @@ class Key:
 
     def sign(self, message: bytes) -> bytes:
         """RSASSA-PKCS1-v1_5 with SHA-256, which JWTs call RS256 and signed URLs GOOG4-RSA-SHA256."""
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import padding
+
         return self.private.sign(message, padding.PKCS1v15(), hashes.SHA256())
 
     def signed(self, message: bytes, signature: bytes) -> bool:
         """Whether `signature` is this key's of `message`."""
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import padding
+
         try:
             self.public.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
         except InvalidSignature:
@@ -137,9 +147,7 @@ class Keys:
             stored = self._store.get(TABLE, name)
             if stored is not None:
                 document = msgspec.json.decode(stored, type=_Document)
-                private = serialization.load_pem_private_key(document.pem.encode(), None)
-                assert isinstance(private, rsa.RSAPrivateKey)  # noqa: S101  # we put it there
-                self._known[name] = Key(document.id, private)
+                self._known[name] = Key(document.id, _private_key(document.pem))
         return self._known.get(name)
 
 
@@ -148,7 +156,18 @@ def _process_key(_name: str) -> rsa.RSAPrivateKey:
     return _new_key()
 
 
+def _private_key(pem: str) -> rsa.RSAPrivateKey:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    private = serialization.load_pem_private_key(pem.encode(), None)
+    assert isinstance(private, rsa.RSAPrivateKey)  # noqa: S101  # we put it there
+    return private
+
+
 def _new_key() -> rsa.RSAPrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
     return rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
 
 

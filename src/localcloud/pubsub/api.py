@@ -6,15 +6,16 @@ Both wires translate to and from the methods of one table. https://cloud.google.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
-from google.pubsub_v1 import types
 from starlette.routing import BaseRoute
 
 from localcloud.pubsub import iam_policy, publisher, rest, schema_service, subscriber
 from localcloud.pubsub.errors import DOMAIN, PubSubError
 from localcloud.pubsub.methods import Method
+from localcloud.pubsub.resources import message_type
 from localcloud.pubsub.state import PubSub
 from localcloud.pubsub.streaming import Stream
 
@@ -35,7 +36,7 @@ def grpc_handlers(pubsub: PubSub) -> list[grpc.GenericRpcHandler]:
         services.setdefault(method.service, {})[method.name] = _unary(pubsub, method)
     services[subscriber.SERVICE]["StreamingPull"] = grpc.stream_stream_rpc_method_handler(
         _streaming_pull(pubsub),
-        request_deserializer=types.StreamingPullRequest.pb().FromString,
+        request_deserializer=partial(_parsed, partial(message_type, "StreamingPullRequest")),
         response_serializer=_serialized,
     )
     return [grpc.method_handlers_generic_handler(name, methods) for name, methods in services.items()]
@@ -49,7 +50,7 @@ def _unary(pubsub: PubSub, method: Method) -> grpc.RpcMethodHandler:
             return await _abort(context, error)
 
     return grpc.unary_unary_rpc_method_handler(
-        handler, request_deserializer=method.request.FromString, response_serializer=_serialized
+        handler, request_deserializer=partial(_parsed, method.request), response_serializer=_serialized
     )
 
 
@@ -67,6 +68,10 @@ def _streaming_pull(pubsub: PubSub) -> Callable[[AsyncIterator[Any], Any], Await
             await _abort(context, error)
 
     return handler
+
+
+def _parsed(kind: Callable[[], Any], data: bytes) -> Any:
+    return kind().FromString(data)
 
 
 def _serialized(message: Any) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from localcloud.pubsub.queue import Entry, Queue
-from localcloud.pubsub.resources import MessageResource
+from localcloud.pubsub.resources import message_type
 from localcloud.pubsub.retained import Row, message_key, row_of
 from localcloud.store import Store
 
@@ -71,7 +71,7 @@ class Backlog:
 
     def message(self, entry: Entry) -> Any:
         """A PubsubMessage."""
-        return MessageResource.FromString(self.row(entry).message)
+        return message_type("PubsubMessage").FromString(self.row(entry).message)
 
     def row(self, entry: Entry) -> Row:
         """The stored form of a message."""

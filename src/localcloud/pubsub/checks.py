@@ -10,20 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from google.pubsub_v1 import types
-
 from localcloud.pubsub import filters
 from localcloud.pubsub.errors import InvalidArgument, ResourceExhausted, Unimplemented, shown
 from localcloud.pubsub.resources import (
     ACK_DEADLINE_S,
     BACKOFF_S,
+    BINARY,
     DEFAULT_BACKOFF_S,
     DEFAULT_EXPIRES_AFTER_S,
     DEFAULT_RETENTION_S,
     DELIVERY_ATTEMPTS,
     EXPIRES_AFTER_S,
+    JSON,
     RETENTION_S,
     PublishedMessage,
+    message_type,
     seconds,
 )
 
@@ -95,7 +96,7 @@ def check_topic(resource: Any) -> None:
         _check_range("message_retention_duration", seconds(resource.message_retention_duration), RETENTION_S)
     if resource.HasField("schema_settings"):
         settings = resource.schema_settings
-        if settings.encoding not in (types.Encoding.JSON, types.Encoding.BINARY):
+        if settings.encoding not in (JSON, BINARY):
             raise InvalidArgument("schema_settings.encoding is not set; expected JSON or BINARY")
 
 
@@ -127,7 +128,7 @@ def complete_subscription(resource: Any) -> None:
         _check_range("dead_letter_policy.max_delivery_attempts", policy.max_delivery_attempts, DELIVERY_ATTEMPTS)
     if resource.HasField("retry_policy"):
         _complete_retry_policy(resource.retry_policy)
-    resource.state = types.Subscription.State.ACTIVE
+    resource.state = message_type("Subscription").ACTIVE
 
 
 def check_ack_ids(ack_ids: Sequence[str]) -> None:

@@ -15,13 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from google.pubsub_v1 import types
-
 from localcloud.pubsub.errors import InvalidArgument, shown
+from localcloud.pubsub.resources import AVRO, JSON, PROTOBUF
 
 MAX_DEFINITION_BYTES = 300_000
 COMPILER_TIMEOUT_S = 60.0
-AVRO, PROTOBUF = types.Schema.Type.AVRO, types.Schema.Type.PROTOCOL_BUFFER
 _FILE = "schema.proto"
 
 Fits = Callable[[bytes, int], bool]  # data, Encoding
@@ -76,7 +74,7 @@ def _is_avro(schema: Any, data: bytes, encoding: int) -> bool:
     import fastavro
 
     try:
-        if encoding == types.Encoding.JSON:
+        if encoding == JSON:
             records = list(fastavro.json_reader(io.StringIO(data.decode()), schema))
             return len(records) == 1 and bool(fastavro.validate(records[0], schema, raise_errors=False))
         stream = io.BytesIO(data)
@@ -122,7 +120,7 @@ def _is_protobuf(message: Any, data: bytes, encoding: int) -> bool:
     from google.protobuf.message import DecodeError
 
     try:
-        if encoding == types.Encoding.JSON:
+        if encoding == JSON:
             return bool(json_format.Parse(data, message()).IsInitialized())
         return bool(message.FromString(data).IsInitialized())
     except (DecodeError, json_format.ParseError, UnicodeDecodeError):

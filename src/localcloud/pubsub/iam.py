@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from google.iam.v1 import iam_policy_pb2, policy_pb2
-
 from localcloud.context import Context
 from localcloud.pubsub.errors import Aborted
 
@@ -24,6 +22,8 @@ class Policies:
 
     def get(self, resource: str) -> Any:
         """The policy of a resource; an empty one where none was set."""
+        from google.iam.v1 import policy_pb2
+
         row = self._store.get(POLICIES, resource)
         policy = policy_pb2.Policy(version=1) if row is None else policy_pb2.Policy.FromString(row)
         policy.etag = _etag(policy)
@@ -33,7 +33,7 @@ class Policies:
         """Keep a policy. Raises Aborted when its etag is not that of the policy it replaces."""
         if policy.etag and policy.etag != self.get(resource).etag:
             raise Aborted("policy.etag is not that of the policy there is; get it again")
-        kept = policy_pb2.Policy(version=policy.version or 1, bindings=policy.bindings)
+        kept = type(policy)(version=policy.version or 1, bindings=policy.bindings)
         self._store.put(POLICIES, resource, kept.SerializeToString())
         return self.get(resource)
 
@@ -44,9 +44,11 @@ class Policies:
     @staticmethod
     def allowed(permissions: Any) -> Any:
         """All permissions asked for: there is nobody here who has not."""
+        from google.iam.v1 import iam_policy_pb2
+
         return iam_policy_pb2.TestIamPermissionsResponse(permissions=permissions)
 
 
 def _etag(policy: Any) -> bytes:
-    bindings = policy_pb2.Policy(version=policy.version, bindings=policy.bindings)
+    bindings = type(policy)(version=policy.version, bindings=policy.bindings)
     return hashlib.sha256(bindings.SerializeToString(deterministic=True)).digest()[:8]

@@ -8,22 +8,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from google.iam.v1 import iam_policy_pb2
-
 from localcloud.pubsub.errors import InvalidArgument, shown
 from localcloud.pubsub.methods import Table
 from localcloud.pubsub.state import PubSub
 
-TABLE = Table("google.iam.v1.IAMPolicy")
+
+def _request(name: str) -> Any:
+    from google.iam.v1 import iam_policy_pb2
+
+    return getattr(iam_policy_pb2, name)
 
 
-@TABLE.method("iam.getIamPolicy", "GET /v1/{resource=projects/*/*/*}:getIamPolicy", iam_policy_pb2.GetIamPolicyRequest)
+TABLE = Table("google.iam.v1.IAMPolicy", _request)
+
+
+@TABLE.method("iam.getIamPolicy", "GET /v1/{resource=projects/*/*/*}:getIamPolicy", "GetIamPolicyRequest")
 async def _get_iam_policy(pubsub: PubSub, request: Any, _: float | None) -> Any:
     _check_exists(pubsub, request.resource)
     return pubsub.policies.get(request.resource)
 
 
-@TABLE.method("iam.setIamPolicy", "POST /v1/{resource=projects/*/*/*}:setIamPolicy", iam_policy_pb2.SetIamPolicyRequest)
+@TABLE.method("iam.setIamPolicy", "POST /v1/{resource=projects/*/*/*}:setIamPolicy", "SetIamPolicyRequest")
 async def _set_iam_policy(pubsub: PubSub, request: Any, _: float | None) -> Any:
     _check_exists(pubsub, request.resource)
     return pubsub.policies.set(request.resource, request.policy)
@@ -32,7 +37,7 @@ async def _set_iam_policy(pubsub: PubSub, request: Any, _: float | None) -> Any:
 @TABLE.method(
     "iam.testIamPermissions",
     "POST /v1/{resource=projects/*/*/*}:testIamPermissions",
-    iam_policy_pb2.TestIamPermissionsRequest,
+    "TestIamPermissionsRequest",
 )
 async def _test_iam_permissions(pubsub: PubSub, request: Any, _: float | None) -> Any:
     return pubsub.policies.allowed(request.permissions)

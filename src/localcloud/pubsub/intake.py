@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from localcloud.context import Context
-from localcloud.pubsub.resources import MessageResource, PublishedMessage
+from localcloud.pubsub.resources import PublishedMessage, message_type
 from localcloud.pubsub.retained import Row
 from localcloud.pubsub.subscription import Subscription
 
@@ -71,7 +71,7 @@ class Intake:
 
 
 def _row(id_: int, message: PublishedMessage, published_us: int) -> Row:
-    resource = MessageResource(
+    resource = message_type("PubsubMessage")(
         data=message.data,
         attributes=message.attributes,
         message_id=message.message_id or str(id_),

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf.field_mask_pb2 import FieldMask
-
 from localcloud.pubsub.errors import InvalidArgument, shown
 
 
@@ -19,6 +17,8 @@ def merged(old: Any, new: Any, paths: Sequence[str], *, fixed: Sequence[str]) ->
     Raises:
         InvalidArgument: the mask is empty, names a field that is not there, or one of `fixed`.
     """
+    from google.protobuf.field_mask_pb2 import FieldMask
+
     if not paths:
         raise InvalidArgument("update_mask is empty; expected the names of the fields to change")
     changed, source = type(old)(), type(old)()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from localcloud.pubsub.errors import InvalidArgument
+from localcloud.pubsub.resources import message_type
 from localcloud.pubsub.state import PubSub
 
 _MAX_PAGE = 1000
@@ -26,7 +28,7 @@ class Method:
 
     service: str
     name: str
-    request: Any
+    request: Callable[[], Any]  # the class of its message
     call: Call
     point: str
     http: str
@@ -34,24 +36,33 @@ class Method:
 
 
 class Table(list[Method]):
-    """The methods of one service."""
+    """The methods of one service; `messages` finds the class of a request by its name."""
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service: str, messages: Callable[[str], Any] = message_type) -> None:
         super().__init__()
         self._service = service
+        self._messages = messages
 
-    def method(self, point: str, http: str, request: Any, body: str = "") -> Callable[[Call], Call]:
+    def method(self, point: str, http: str, request: str, body: str = "") -> Callable[[Call], Call]:
         """Enter a function in the table; `_get_topic` is the protocol's GetTopic."""
         verb = http.partition(" ")[0]
-        kind = request.pb() if hasattr(request, "pb") else request
         body = body or ("" if verb in ("GET", "DELETE") else "*")
 
         def enter(call: Call) -> Call:
             name = "".join(word.title() for word in call.__name__.split("_"))
-            self.append(Method(self._service, name, kind, call, f"pubsub.{point}", http, body))
+            self.append(
+                Method(self._service, name, partial(self._messages, request), call, f"pubsub.{point}", http, body)
+            )
             return call
 
         return enter
+
+
+def empty() -> Any:
+    """The answer that says nothing."""
+    from google.protobuf.empty_pb2 import Empty
+
+    return Empty()
 
 
 def page(items: Sequence[Any], request: Any) -> tuple[list[Any], str]:

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from google.pubsub_v1 import types
-
-# The plain protobuf classes below the client's wrappers: fast, and all fields are kept as sent.
-TopicResource: Any = types.Topic.pb()
-SubscriptionResource: Any = types.Subscription.pb()
-MessageResource: Any = types.PubsubMessage.pb()
-SnapshotResource: Any = types.Snapshot.pb()
-SchemaResource: Any = types.Schema.pb()
-
+BASIC, FULL = 1, 2  # SchemaView
+JSON, BINARY = 1, 2  # Encoding
+PROTOBUF, AVRO = 1, 2  # Schema.Type
 DELETED_TOPIC, DELETED_SCHEMA = "_deleted-topic_", "_deleted-schema_"
 ACK_DEADLINE_S = (10, 600)
 RETENTION_S = (600, 31 * 86_400)
@@ -28,6 +23,17 @@ DELIVERY_ATTEMPTS = (5, 100)
 DAY_S = 86_400
 EXPIRES_AFTER_S = (DAY_S, 365 * DAY_S)
 DEFAULT_EXPIRES_AFTER_S = 31 * DAY_S
+
+
+@cache
+def message_type(name: str) -> Any:
+    """The plain protobuf class below the client's wrapper of this name: fast, and all fields are kept as sent.
+
+    The classes are made when one is first asked for: a cloud without topics starts without them.
+    """
+    from google.pubsub_v1 import types
+
+    return getattr(types, name).pb()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ class SubscriptionSpec:
 
     def resource(self, project: str) -> Any:
         """The same as a protobuf Subscription, names in full."""
-        resource = SubscriptionResource(
+        resource = message_type("Subscription")(
             name=full_name(project, "subscriptions", self.name),
             topic=full_name(project, "topics", self.topic),
             ack_deadline_seconds=self.ack_deadline_s,

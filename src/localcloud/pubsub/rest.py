@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Iterable
 from operator import attrgetter
 from typing import Any
 
-from google.protobuf import json_format
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -39,6 +38,8 @@ def _route(pubsub: PubSub, method: Method) -> Route:
     named = pattern.replace("*", "{}").format(*(f"{{p{number}}}" for number in range(count)))
 
     async def endpoint(request: Request) -> Response:
+        from google.protobuf import json_format
+
         try:
             message = await _message(request, method)
             parts = (request.path_params[f"p{number}"] for number in range(count))
@@ -78,7 +79,9 @@ async def _hung_up(request: Request) -> None:
 
 async def _message(request: Request, method: Method) -> Any:
     """The request message, but for what its path says."""
-    message = method.request()
+    from google.protobuf import json_format
+
+    message = method.request()()
     try:
         json_format.ParseDict(_nested(request.query_params.multi_items()), message, ignore_unknown_fields=True)
         body = await _body(request)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from localcloud.pubsub.resources import MessageResource
+from localcloud.pubsub.resources import message_type
 from localcloud.store import Store
 
 RETAINED = "pubsub.retained"
@@ -73,5 +73,5 @@ def message_key(prefix: str, id_: int) -> str:
 
 def row_of(id_: int, message: bytes) -> Row:
     """A stored message with what one wants to know without reading it again."""
-    parsed = MessageResource.FromString(message)
+    parsed = message_type("PubsubMessage").FromString(message)
     return Row(id_, message, parsed.publish_time.ToNanoseconds() / 1e9, parsed.ordering_key)

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from google.pubsub_v1 import types
-
 from localcloud.context import Context
 from localcloud.pubsub import checks, definitions
 from localcloud.pubsub.errors import (
@@ -22,11 +20,10 @@ from localcloud.pubsub.errors import (
     ResourceExhausted,
     shown,
 )
-from localcloud.pubsub.resources import PublishedMessage, SchemaResource, short_name
+from localcloud.pubsub.resources import BASIC, FULL, JSON, PublishedMessage, message_type, short_name
 
 SCHEMAS, COMPILED = "pubsub.schemas", "pubsub.compiled-schemas"
 MAX_REVISIONS = 20
-_BASIC, _FULL = types.SchemaView.BASIC, types.SchemaView.FULL
 
 
 class Schemas:
@@ -39,7 +36,7 @@ class Schemas:
         self._context = context
         self._schemas: dict[str, list[Any]] = {}
         for _, row in context.store.items(SCHEMAS):
-            revision = SchemaResource.FromString(row)
+            revision = message_type("Schema").FromString(row)
             self._schemas.setdefault(revision.name, []).append(revision)
 
     def create(self, name: str, schema: Any, compiled: bytes) -> Any:
@@ -64,7 +61,7 @@ class Schemas:
         earlier = self.get(f"{name}@{revision_id}")
         return self._add(earlier.name, earlier, self._compiled(earlier))
 
-    def get(self, name: str, view: int = _FULL) -> Any:
+    def get(self, name: str, view: int = FULL) -> Any:
         """The latest revision, or the one that the name asks for. Raises NotFound."""
         base, _, revision_id = name.partition("@")
         revisions = self._schemas.get(base, [])
@@ -126,7 +123,7 @@ class Schemas:
         for revision in revisions:
             if self.fits(revision, message.data, settings.encoding):
                 attributes = {
-                    "googclient_schemaencoding": types.Encoding(settings.encoding).name,
+                    "googclient_schemaencoding": "JSON" if settings.encoding == JSON else "BINARY",
                     "googclient_schemaname": revision.name,
                     "googclient_schemarevisionid": revision.revision_id,
                 }
@@ -150,7 +147,9 @@ class Schemas:
         if revisions:  # on a stopped clock, too, they sort by their time
             created_us = max(created_us, revisions[-1].revision_create_time.ToMicroseconds() + 1)
         revision_id = hashlib.sha256(f"{name}@{created_us}".encode()).hexdigest()[:8]
-        revision = SchemaResource(name=name, type_=schema.type_, definition=schema.definition, revision_id=revision_id)
+        revision = message_type("Schema")(
+            name=name, type_=schema.type_, definition=schema.definition, revision_id=revision_id
+        )
         revision.revision_create_time.FromMicroseconds(created_us)
         with self._context.store.transaction():
             self._context.store.put(SCHEMAS, _key(revision), revision.SerializeToString())
@@ -169,9 +168,9 @@ def _key(revision: Any) -> str:
 
 
 def _seen(revision: Any, view: int) -> Any:
-    if view != _BASIC:
+    if view != BASIC:
         return revision
-    return SchemaResource(
+    return message_type("Schema")(
         name=revision.name,
         type_=revision.type_,
         revision_id=revision.revision_id,

@@ -13,7 +13,7 @@ from localcloud.context import Context
 from localcloud.pubsub import checks
 from localcloud.pubsub.errors import AlreadyExists, FailedPrecondition, NotFound
 from localcloud.pubsub.masks import merged
-from localcloud.pubsub.resources import DAY_S, DELETED_TOPIC, SnapshotResource, short_name
+from localcloud.pubsub.resources import DAY_S, DELETED_TOPIC, message_type, short_name
 from localcloud.pubsub.retained import Retained, Row
 from localcloud.pubsub.subscription import Subscription
 
@@ -28,7 +28,7 @@ class Snapshots:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._snapshots: dict[str, Any] = {
-            name: SnapshotResource.FromString(row) for name, row in context.store.items(SNAPSHOTS)
+            name: message_type("Snapshot").FromString(row) for name, row in context.store.items(SNAPSHOTS)
         }
 
     def create(self, name: str, subscription: Subscription, labels: dict[str, str]) -> Any:
@@ -52,7 +52,7 @@ class Snapshots:
                 f"the snapshot would expire in {lifetime_s:.0f} s, 7 days after the oldest unacknowledged message;"
                 f" at least {SHORTEST_LIFETIME_S} s are needed"
             )
-        snapshot = SnapshotResource(name=name, topic=subscription.resource.topic, labels=labels)
+        snapshot = message_type("Snapshot")(name=name, topic=subscription.resource.topic, labels=labels)
         snapshot.expire_time.FromMicroseconds(int((now + lifetime_s) * 1e6))
         held = self._held(name)
         with self._context.store.transaction():

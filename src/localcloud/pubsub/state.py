@@ -18,10 +18,9 @@ from localcloud.pubsub.queue import Entry
 from localcloud.pubsub.resources import (
     DELETED_TOPIC,
     PublishedMessage,
-    SubscriptionResource,
     SubscriptionSpec,
-    TopicResource,
     full_name,
+    message_type,
     short_name,
 )
 from localcloud.pubsub.schemas import Schemas
@@ -70,7 +69,7 @@ class PubSub:
         context.store.put(COUNTERS, STARTS, str(starts).encode())
         self._surroundings = Surroundings(self._dead_letter, self._expired, starts * _SERIALS_PER_START)
         for _, row in context.store.items(SUBSCRIPTIONS):
-            self._open(SubscriptionResource.FromString(row))
+            self._open(message_type("Subscription").FromString(row))
 
     async def start(self) -> None:
         """Begin to deliver, also what an earlier process left."""
@@ -94,7 +93,7 @@ class PubSub:
         """Make sure there is a topic of that short or full name; its full name."""
         name = full_name(self.context.project, "topics", name)
         if name not in self._topics:
-            self.insert_topic(TopicResource(name=name))
+            self.insert_topic(message_type("Topic")(name=name))
         return name
 
     def insert_topic(self, resource: Any) -> Any:

@@ -7,18 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import contextmanager
 from typing import Any
 
-from google.pubsub_v1 import types
-
 from localcloud.pubsub.errors import InvalidArgument
-from localcloud.pubsub.resources import ACK_DEADLINE_S
+from localcloud.pubsub.resources import ACK_DEADLINE_S, message_type
 from localcloud.pubsub.subscription import Delivery, Subscription
 
 # Of the messages in one response. A client on an insecure channel (PUBSUB_EMULATOR_HOST) takes gRPC's default of 4 MiB.
 RESPONSE_BYTES = 3 * 2**20
 _PER_RESPONSE = 1000
-
-_Received: Any = types.ReceivedMessage.pb()
-_Response: Any = types.StreamingPullResponse.pb()
 
 
 class Stream:
@@ -125,7 +120,7 @@ class Stream:
         if not ack_ids:
             return
         invalid = self._subscription.acknowledge(ack_ids)
-        confirmation = _Response.AcknowledgeConfirmation(ack_ids=_without(ack_ids, invalid), invalid_ack_ids=invalid)
+        confirmation = _response().AcknowledgeConfirmation(ack_ids=_without(ack_ids, invalid), invalid_ack_ids=invalid)
         self._confirm(acknowledge_confirmation=confirmation)
 
     def _modify(self, ack_ids: Sequence[str], seconds: Sequence[int]) -> None:
@@ -141,7 +136,7 @@ class Stream:
         invalid = [
             ack_id for deadline, ids in by_deadline.items() for ack_id in self._subscription.extend(ids, deadline)
         ]
-        confirmation = _Response.ModifyAckDeadlineConfirmation(
+        confirmation = _response().ModifyAckDeadlineConfirmation(
             ack_ids=_without(ack_ids, invalid), invalid_ack_ids=invalid
         )
         self._confirm(modify_ack_deadline_confirmation=confirmation)
@@ -154,11 +149,11 @@ class Stream:
 
     def _response(self, **fields: Any) -> Any:
         resource = self._subscription.resource
-        properties = _Response.SubscriptionProperties(
+        properties = _response().SubscriptionProperties(
             exactly_once_delivery_enabled=resource.enable_exactly_once_delivery,
             message_ordering_enabled=resource.enable_message_ordering,
         )
-        return _Response(subscription_properties=properties, **fields)
+        return _response()(subscription_properties=properties, **fields)
 
     def _outstanding(self, messages: int, size: int) -> None:
         was_full = self._messages >= self._max_messages or self._bytes >= self._max_bytes
@@ -197,4 +192,10 @@ def _stream_deadline(seconds: int) -> float:
 
 
 def _received(delivery: Delivery) -> Any:
-    return _Received(message=delivery.message, ack_id=delivery.ack_id, delivery_attempt=delivery.attempt)
+    return message_type("ReceivedMessage")(
+        message=delivery.message, ack_id=delivery.ack_id, delivery_attempt=delivery.attempt
+    )
+
+
+def _response() -> Any:
+    return message_type("StreamingPullResponse")

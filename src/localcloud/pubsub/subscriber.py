@@ -9,13 +9,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf.empty_pb2 import Empty
-from google.pubsub_v1 import types
-
 from localcloud.pubsub import checks
 from localcloud.pubsub.errors import InvalidAckIds, InvalidArgument
-from localcloud.pubsub.methods import Table, page
-from localcloud.pubsub.resources import ACK_DEADLINE_S
+from localcloud.pubsub.methods import Table, empty, page
+from localcloud.pubsub.resources import ACK_DEADLINE_S, message_type
 from localcloud.pubsub.state import PubSub
 from localcloud.pubsub.streaming import Stream
 from localcloud.pubsub.subscription import Subscription
@@ -28,12 +25,12 @@ _MAX_PULL = 1000
 TABLE = Table(SERVICE)
 
 
-@TABLE.method("subscriptions.create", "PUT /v1/{name=projects/*/subscriptions/*}", types.Subscription)
+@TABLE.method("subscriptions.create", "PUT /v1/{name=projects/*/subscriptions/*}", "Subscription")
 async def _create_subscription(pubsub: PubSub, request: Any, _: float | None) -> Any:
     return pubsub.insert_subscription(request)
 
 
-@TABLE.method("subscriptions.get", "GET /v1/{subscription=projects/*/subscriptions/*}", types.GetSubscriptionRequest)
+@TABLE.method("subscriptions.get", "GET /v1/{subscription=projects/*/subscriptions/*}", "GetSubscriptionRequest")
 async def _get_subscription(pubsub: PubSub, request: Any, _: float | None) -> Any:
     return pubsub.subscription(request.subscription).resource
 
@@ -41,44 +38,44 @@ async def _get_subscription(pubsub: PubSub, request: Any, _: float | None) -> An
 @TABLE.method(
     "subscriptions.patch",
     "PATCH /v1/{subscription.name=projects/*/subscriptions/*}",
-    types.UpdateSubscriptionRequest,
+    "UpdateSubscriptionRequest",
 )
 async def _update_subscription(pubsub: PubSub, request: Any, _: float | None) -> Any:
     return pubsub.update_subscription(request.subscription, request.update_mask.paths)
 
 
-@TABLE.method("subscriptions.list", "GET /v1/{project=projects/*}/subscriptions", types.ListSubscriptionsRequest)
+@TABLE.method("subscriptions.list", "GET /v1/{project=projects/*}/subscriptions", "ListSubscriptionsRequest")
 async def _list_subscriptions(pubsub: PubSub, request: Any, _: float | None) -> Any:
     checks.check_project(request.project)
     subscriptions, token = page(pubsub.subscriptions(request.project), request)
-    return types.ListSubscriptionsResponse.pb()(subscriptions=subscriptions, next_page_token=token)
+    return message_type("ListSubscriptionsResponse")(subscriptions=subscriptions, next_page_token=token)
 
 
 @TABLE.method(
     "subscriptions.delete",
     "DELETE /v1/{subscription=projects/*/subscriptions/*}",
-    types.DeleteSubscriptionRequest,
+    "DeleteSubscriptionRequest",
 )
 async def _delete_subscription(pubsub: PubSub, request: Any, _: float | None) -> Any:
     pubsub.delete_subscription(request.subscription)
-    return Empty()
+    return empty()
 
 
 @TABLE.method(
     "subscriptions.modifyPushConfig",
     "POST /v1/{subscription=projects/*/subscriptions/*}:modifyPushConfig",
-    types.ModifyPushConfigRequest,
+    "ModifyPushConfigRequest",
 )
 async def _modify_push_config(pubsub: PubSub, request: Any, _: float | None) -> Any:
-    changed = types.Subscription.pb()(name=request.subscription, push_config=request.push_config)
+    changed = message_type("Subscription")(name=request.subscription, push_config=request.push_config)
     pubsub.update_subscription(changed, ["push_config"])
-    return Empty()
+    return empty()
 
 
 @TABLE.method(
     "subscriptions.modifyAckDeadline",
     "POST /v1/{subscription=projects/*/subscriptions/*}:modifyAckDeadline",
-    types.ModifyAckDeadlineRequest,
+    "ModifyAckDeadlineRequest",
 )
 async def _modify_ack_deadline(pubsub: PubSub, request: Any, _: float | None) -> Any:
     if not 0 <= request.ack_deadline_seconds <= ACK_DEADLINE_S[1]:
@@ -86,19 +83,19 @@ async def _modify_ack_deadline(pubsub: PubSub, request: Any, _: float | None) ->
     checks.check_ack_ids(request.ack_ids)
     subscription = pubsub.pullable(request.subscription)
     _confirm(subscription, subscription.extend(request.ack_ids, request.ack_deadline_seconds))
-    return Empty()
+    return empty()
 
 
 @TABLE.method(
     "subscriptions.acknowledge",
     "POST /v1/{subscription=projects/*/subscriptions/*}:acknowledge",
-    types.AcknowledgeRequest,
+    "AcknowledgeRequest",
 )
 async def _acknowledge(pubsub: PubSub, request: Any, _: float | None) -> Any:
     checks.check_ack_ids(request.ack_ids)
     subscription = pubsub.pullable(request.subscription)
     _confirm(subscription, subscription.acknowledge(request.ack_ids))
-    return Empty()
+    return empty()
 
 
 def _confirm(subscription: Subscription, invalid: Sequence[str]) -> None:
@@ -107,7 +104,7 @@ def _confirm(subscription: Subscription, invalid: Sequence[str]) -> None:
         raise InvalidAckIds(invalid)
 
 
-@TABLE.method("subscriptions.pull", "POST /v1/{subscription=projects/*/subscriptions/*}:pull", types.PullRequest)
+@TABLE.method("subscriptions.pull", "POST /v1/{subscription=projects/*/subscriptions/*}:pull", "PullRequest")
 async def _pull(pubsub: PubSub, request: Any, patience_s: float | None) -> Any:
     if request.max_messages < 1:
         raise InvalidArgument(f"max_messages is {request.max_messages}; expected at least 1")
@@ -122,10 +119,10 @@ async def _pull(pubsub: PubSub, request: Any, patience_s: float | None) -> Any:
         while not received and (left := end - loop.time()) > _SHORTEST_WAIT_S and not stream.closed:
             await stream.changed(left)
             received = stream.take(limit)
-    return types.PullResponse.pb()(received_messages=received)
+    return message_type("PullResponse")(received_messages=received)
 
 
-@TABLE.method("subscriptions.seek", "POST /v1/{subscription=projects/*/subscriptions/*}:seek", types.SeekRequest)
+@TABLE.method("subscriptions.seek", "POST /v1/{subscription=projects/*/subscriptions/*}:seek", "SeekRequest")
 async def _seek(pubsub: PubSub, request: Any, _: float | None) -> Any:
     match request.WhichOneof("target"):
         case "time":
@@ -134,36 +131,36 @@ async def _seek(pubsub: PubSub, request: Any, _: float | None) -> Any:
             pubsub.seek_to_snapshot(request.subscription, request.snapshot)
         case _:
             raise InvalidArgument("target is not set; expected a time or a snapshot")
-    return types.SeekResponse.pb()()
+    return message_type("SeekResponse")()
 
 
 # Snapshots
 
 
-@TABLE.method("snapshots.create", "PUT /v1/{name=projects/*/snapshots/*}", types.CreateSnapshotRequest)
+@TABLE.method("snapshots.create", "PUT /v1/{name=projects/*/snapshots/*}", "CreateSnapshotRequest")
 async def _create_snapshot(pubsub: PubSub, request: Any, _: float | None) -> Any:
     return pubsub.create_snapshot(request.name, request.subscription, dict(request.labels))
 
 
-@TABLE.method("snapshots.get", "GET /v1/{snapshot=projects/*/snapshots/*}", types.GetSnapshotRequest)
+@TABLE.method("snapshots.get", "GET /v1/{snapshot=projects/*/snapshots/*}", "GetSnapshotRequest")
 async def _get_snapshot(pubsub: PubSub, request: Any, _: float | None) -> Any:
     return pubsub.snapshots.get(request.snapshot)
 
 
-@TABLE.method("snapshots.list", "GET /v1/{project=projects/*}/snapshots", types.ListSnapshotsRequest)
+@TABLE.method("snapshots.list", "GET /v1/{project=projects/*}/snapshots", "ListSnapshotsRequest")
 async def _list_snapshots(pubsub: PubSub, request: Any, _: float | None) -> Any:
     checks.check_project(request.project)
     snapshots, token = page(pubsub.snapshots.below(request.project), request)
-    return types.ListSnapshotsResponse.pb()(snapshots=snapshots, next_page_token=token)
+    return message_type("ListSnapshotsResponse")(snapshots=snapshots, next_page_token=token)
 
 
-@TABLE.method("snapshots.patch", "PATCH /v1/{snapshot.name=projects/*/snapshots/*}", types.UpdateSnapshotRequest)
+@TABLE.method("snapshots.patch", "PATCH /v1/{snapshot.name=projects/*/snapshots/*}", "UpdateSnapshotRequest")
 async def _update_snapshot(pubsub: PubSub, request: Any, _: float | None) -> Any:
     return pubsub.snapshots.update(request.snapshot, request.update_mask.paths)
 
 
-@TABLE.method("snapshots.delete", "DELETE /v1/{snapshot=projects/*/snapshots/*}", types.DeleteSnapshotRequest)
+@TABLE.method("snapshots.delete", "DELETE /v1/{snapshot=projects/*/snapshots/*}", "DeleteSnapshotRequest")
 async def _delete_snapshot(pubsub: PubSub, request: Any, _: float | None) -> Any:
     pubsub.snapshots.delete(request.snapshot)
     pubsub.policies.delete(request.snapshot)
-    return Empty()
+    return empty()

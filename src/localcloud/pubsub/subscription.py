@@ -16,7 +16,7 @@ from localcloud.faults import DELIVERY, Fault
 from localcloud.pubsub import filters
 from localcloud.pubsub.backlog import Backlog
 from localcloud.pubsub.queue import EARLY_S, Entry, Queue, State
-from localcloud.pubsub.resources import MessageResource, backoff_s, expires_after_s, retention_s
+from localcloud.pubsub.resources import backoff_s, expires_after_s, message_type, retention_s
 from localcloud.pubsub.retained import Retained, Row
 
 ACTIVITY = "pubsub.activity"
@@ -247,7 +247,9 @@ class Subscription:
     def _restore(self, rows: Iterable[Row]) -> None:
         oldest = self._context.clock.time() - self._retention_s
         for row in rows:
-            if row.published > oldest and self.filter.matches(MessageResource.FromString(row.message).attributes):
+            if row.published > oldest and self.filter.matches(
+                message_type("PubsubMessage").FromString(row.message).attributes
+            ):
                 self.backlog.put(row)
 
     def _begin_again(self) -> None:

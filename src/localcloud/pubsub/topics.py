@@ -9,7 +9,7 @@ from localcloud.context import Context
 from localcloud.pubsub import checks
 from localcloud.pubsub.errors import AlreadyExists, NotFound
 from localcloud.pubsub.masks import merged
-from localcloud.pubsub.resources import DELETED_SCHEMA, TopicResource, seconds, short_name
+from localcloud.pubsub.resources import DELETED_SCHEMA, message_type, seconds, short_name
 from localcloud.pubsub.retained import Retained, Row
 
 TOPICS = "pubsub.topics"
@@ -24,7 +24,7 @@ class Topics:
         self._topics: dict[str, Any] = {}
         self._kept: dict[str, Retained] = {}  # of the topics with a retention of their own
         for _, row in context.store.items(TOPICS):
-            self._know(TopicResource.FromString(row))
+            self._know(message_type("Topic").FromString(row))
 
     def __contains__(self, name: str) -> bool:
         return name in self._topics

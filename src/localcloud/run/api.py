@@ -16,7 +16,6 @@ import aiohttp
 from multidict import CIMultiDict
 from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
-from yarl import URL
 
 from localcloud.faults import CUT, INVOCATION, ConnectionLost, Fault
 from localcloud.identity import InvalidToken
@@ -191,6 +190,8 @@ class Proxy:
         raise Injected(fault.http_status) if fault.action == "fail_after" else ConnectionLost
 
     async def _send(self, instance: Instance, request: _Request, authorization: str | None) -> aiohttp.ClientResponse:
+        from yarl import URL
+
         url = URL.build(
             scheme="http",
             host="127.0.0.1",

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 
 import aiohttp
-from yarl import URL
 
 from localcloud.clock import Clock, Timer
 from localcloud.metadata import MetadataServer
@@ -231,6 +230,8 @@ class Instance:
 
     async def _status(self, client: aiohttp.ClientSession, path: str, timeout_s: float) -> int:
         """What a GET of `path` is answered with; 0: not at all."""
+        from yarl import URL
+
         try:
             async with asyncio.timeout(timeout_s):
                 async with client.get(URL(self.url + path, encoded=True)) as response:

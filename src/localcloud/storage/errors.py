@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 import msgspec
 
-_UNFIT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML cannot hold
+_UNFIT = "[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # what XML cannot hold; compiled when needed
 _REASONS = {
     304: "notModified",
     400: "invalid",
@@ -90,7 +90,7 @@ class StorageError(Exception):
         SubElement(root, "Code").text = self.xml_code
         SubElement(root, "Message").text = _XML_MESSAGES.get(self.xml_code, self.message)
         for name, text in {"Details": self.message, **self.details}.items():
-            SubElement(root, name).text = _UNFIT.sub("�", text)
+            SubElement(root, name).text = re.sub(_UNFIT, "�", text)
         encoded: bytes = tostring(root, encoding="UTF-8", xml_declaration=True)
         return encoded
 

@@ -6,8 +6,6 @@ https://cloud.google.com/storage/docs/uploading-objects#uploading-an-object http
 from __future__ import annotations
 
 from email.message import Message
-from email.parser import BytesParser
-from email.policy import HTTP
 from typing import Any
 
 from localcloud.storage.errors import StorageError, invalid
@@ -94,6 +92,9 @@ def boundary_of(call: Call) -> bytes:
 
 def batch_parts(call: Call, body: bytes) -> list[tuple[str, bytes]]:
     """Content id and embedded HTTP request of each part of a batch. Raises StorageError 400."""
+    from email.parser import BytesParser
+    from email.policy import HTTP  # which only batches need
+
     head = b"content-type: " + (call.header(b"content-type") or "").encode("latin-1") + b"\r\n\r\n"
     message = BytesParser(policy=HTTP).parsebytes(head + body)
     if not message.is_multipart():

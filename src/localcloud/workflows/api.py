@@ -10,11 +10,11 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
 import msgspec
-from google.protobuf import json_format
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -52,10 +52,14 @@ def grpc_handlers(workflows: Workflows) -> list[grpc.GenericRpcHandler]:
             service, name = method.rpc
             services[service][name] = grpc.unary_unary_rpc_method_handler(
                 _rpc(workflows, method, method.message),
-                request_deserializer=method.kind.FromString,
+                request_deserializer=partial(_parsed, method),
                 response_serializer=lambda message: message.SerializeToString(),
             )
     return [grpc.method_handlers_generic_handler(service, handlers) for service, handlers in services.items()]
+
+
+def _parsed(method: Method, data: bytes) -> Any:
+    return method.kind.FromString(data)
 
 
 def _rpc(
@@ -166,6 +170,8 @@ def _extras(kind: type[msgspec.Struct], body: dict[str, Any]) -> Any:
 
 
 def _message(kind: Any, content: dict[str, Any]) -> Any:
+    from google.protobuf import json_format
+
     try:
         if issubclass(kind, msgspec.Struct):
             return msgspec.convert(content, kind, strict=False)

@@ -6,14 +6,15 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from localcloud.context import Context
-from localcloud.workflows.compiler import compile_source
 from localcloud.workflows.errors import ApiError, DeploymentError, invalid, not_found
-from localcloud.workflows.program import Program
+
+if TYPE_CHECKING:
+    from localcloud.workflows.program import Program
 
 MAX_ENV, MAX_ENV_BYTES = 20, 4 * 1024
 MAX_SOURCE_BYTES = 128 * 1024
@@ -82,7 +83,7 @@ class Definitions:
             DeploymentError: the source or a setting cannot be deployed.
         """
         check(spec)
-        program = compile_source(spec.source)
+        program = _compiled(spec.source)
         current = self.find(spec.name)
         if current is not None and _same(current.spec, spec, SPEC_FIELDS):
             return current
@@ -141,7 +142,7 @@ class Definitions:
         """The compiled revision. Raises DeploymentError for a source that an older version let through."""
         key = f"{workflow.name}/{workflow.revision}"
         if key not in self._programs:
-            self._programs[key] = compile_source(workflow.spec.source)
+            self._programs[key] = _compiled(workflow.spec.source)
         return self._programs[key]
 
     def resource_name(self, workflow: str) -> str:
@@ -180,6 +181,12 @@ class Definitions:
         """The spec of a workflow with the named fields changed. Raises ApiError."""
         current = self.get(resource)
         return _accepted(_applied(current.spec, {name: wanted[name] for name in changes}))
+
+
+def _compiled(source: str) -> Program:
+    from localcloud.workflows.compiler import compile_source  # a fifth of a start-up, once there is a source
+
+    return compile_source(source)
 
 
 def _applied(spec: WorkflowSpec, wanted: Mapping[str, Any]) -> WorkflowSpec:

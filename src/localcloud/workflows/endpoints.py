@@ -5,11 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from fnmatch import fnmatchcase
-
-from yarl import URL
+from typing import TYPE_CHECKING
 
 from localcloud.context import Context
 from localcloud.workflows.errors import runtime_error
+
+if TYPE_CHECKING:
+    from yarl import URL
 
 # `us-central1-run.googleapis.com` and `run.us-central1.rep.googleapis.com` are the service `run` too.
 _GOOGLE = re.compile(r"(?:[a-z]+-[a-z]+\d+-)?([a-z]+)(?:\.[a-z]+-[a-z]+\d+\.rep)?\.googleapis\.com")
@@ -45,6 +47,8 @@ class Endpoints:
         )
 
     def _local(self, url: URL, service: str) -> URL:
+        from yarl import URL
+
         base = URL(self.of_service(service))
         return URL.build(
             scheme=base.scheme,
@@ -56,6 +60,8 @@ class Endpoints:
         )
 
     def _is_allowed(self, host: str, url: URL) -> bool:
+        from yarl import URL
+
         return any(fnmatchcase(host, pattern.lower()) for pattern in self._allowed) or any(
             url.origin() == URL(own).origin() for own in self._own.values()
         )

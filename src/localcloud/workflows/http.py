@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from yarl import URL
-
 from localcloud.context import Context
 from localcloud.faults import ConnectionLost, Injected
 from localcloud.workflows import values
@@ -27,6 +25,7 @@ from localcloud.workflows.values import Value
 
 if TYPE_CHECKING:  # a third of a second that a workflow without calls doesn't need
     import aiohttp
+    from yarl import URL
 
 DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S = 300.0, 1800.0
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
@@ -179,6 +178,8 @@ def text_map(value: Value, what: str) -> dict[str, str]:
 
 def with_query(url: str, query: Value, *, encoded: bool = False) -> URL:
     """The URL with query parameters added. Raises ValueError or TypeError as a workflow sees them."""
+    from yarl import URL
+
     try:
         address = URL(url, encoded=encoded)
     except ValueError as error:

@@ -1,18 +1,13 @@
 """What does the wire call our records? Protocol buffers of the client library, and their JSON form.
 
 The service knows a few fields, and whole resources, that the client library's messages lack; they are JSON only.
+The messages are imported when the first one is needed: a cloud that nobody asks for executions starts without them.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
-
-from google.cloud.workflows.executions_v1 import types as executions_v1
-from google.cloud.workflows_v1 import types as workflows_v1
-from google.longrunning import operations_pb2
-from google.protobuf import empty_pb2, json_format
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import code_pb2
 
 from localcloud.workflows import values
 from localcloud.workflows.callbacks import Endpoint
@@ -20,17 +15,39 @@ from localcloud.workflows.definitions import Workflow
 from localcloud.workflows.executions import Execution
 from localcloud.workflows.operations import Operation
 
-BASIC, FULL = int(executions_v1.ExecutionView.BASIC), int(executions_v1.ExecutionView.FULL)
-HISTORY_LEVELS = {name: int(each) for name, each in workflows_v1.ExecutionHistoryLevel.__members__.items()}
+BASIC, FULL = 1, 2  # ExecutionView
+HISTORY_LEVELS = {
+    "EXECUTION_HISTORY_LEVEL_UNSPECIFIED": 0, "EXECUTION_HISTORY_BASIC": 1, "EXECUTION_HISTORY_DETAILED": 2,
+}  # fmt: skip
+_HISTORY_LEVEL_NAMES = tuple(HISTORY_LEVELS)
+EXECUTIONS = "google.cloud.workflows.executions.v1.Executions"
+WORKFLOWS = "google.cloud.workflows.v1.Workflows"
+OPERATIONS = "google.longrunning.Operations"
+
+
+@cache
+def message_type(service: str, name: str) -> Any:
+    """A message of a service, as the plain protobuf class below the client's wrapper."""
+    if service == EXECUTIONS:
+        from google.cloud.workflows.executions_v1 import types as executions_v1
+
+        return getattr(executions_v1, name).pb()
+    if service == WORKFLOWS:
+        from google.cloud.workflows_v1 import types as workflows_v1
+
+        return getattr(workflows_v1, name).pb()
+    from google.longrunning import operations_pb2
+
+    return getattr(operations_pb2, name)
 
 
 def execution_message(execution: Execution, view: int) -> Any:
     """An Execution. The basic view has its name, times, state and revision."""
-    kind = executions_v1.Execution
-    message = kind.pb()(
+    kind = message_type(EXECUTIONS, "Execution")
+    message = kind(
         name=execution.name,
         start_time=_timestamp(execution.create_time),
-        state=kind.State.__members__[execution.state],
+        state=kind.State.Value(execution.state),
         workflow_revision_id=execution.revision,
     )
     if execution.end_time is not None:
@@ -57,15 +74,15 @@ def execution_json(execution: Execution, view: int) -> dict[str, Any]:
     """An Execution as JSON."""
     found = {**as_json(execution_message(execution, view)), "createTime": stamp(execution.create_time)}
     if execution.history_level and view != BASIC:
-        found["executionHistoryLevel"] = workflows_v1.ExecutionHistoryLevel(execution.history_level).name
+        found["executionHistoryLevel"] = _HISTORY_LEVEL_NAMES[execution.history_level]
     return found
 
 
 def workflow_message(workflow: Workflow, name: str, account: str, *, source: bool = True) -> Any:
     """A Workflow under its resource name; lists leave the source out."""
-    kind, spec = workflows_v1.Workflow, workflow.spec
+    kind, spec = message_type(WORKFLOWS, "Workflow"), workflow.spec
     project = name.split("/")[1]
-    return kind.pb()(
+    return kind(
         name=name,
         state=kind.State.ACTIVE,
         revision_id=workflow.revision,
@@ -85,8 +102,11 @@ def workflow_message(workflow: Workflow, name: str, account: str, *, source: boo
 
 def operation_message(operation: Operation, response: Any | None) -> Any:
     """An Operation; `response` is the message of the workflow it has made or changed."""
-    message = operations_pb2.Operation(name=operation.name, done=True)
-    metadata = workflows_v1.OperationMetadata.pb()(
+    from google.protobuf.empty_pb2 import Empty
+    from google.rpc import code_pb2
+
+    message = message_type(OPERATIONS, "Operation")(name=operation.name, done=True)
+    metadata = message_type(WORKFLOWS, "OperationMetadata")(
         create_time=_timestamp(operation.create_time),
         end_time=_timestamp(operation.end_time),
         target=operation.target,
@@ -98,7 +118,7 @@ def operation_message(operation: Operation, response: Any | None) -> Any:
         message.error.code = code_pb2.INVALID_ARGUMENT
         message.error.message = operation.error
     else:
-        message.response.Pack(empty_pb2.Empty() if response is None else response)
+        message.response.Pack(Empty() if response is None else response)
     return message
 
 
@@ -116,6 +136,8 @@ def callback_json(endpoint: Endpoint, execution: str) -> dict[str, Any]:
 
 def as_json(message: Any) -> dict[str, Any]:
     """The JSON form of a message."""
+    from google.protobuf import json_format
+
     content: dict[str, Any] = json_format.MessageToDict(message)
     return content
 
@@ -126,7 +148,9 @@ def stamp(seconds: float) -> str:
     return text
 
 
-def _timestamp(seconds: float) -> Timestamp:
+def _timestamp(seconds: float) -> Any:
+    from google.protobuf.timestamp_pb2 import Timestamp
+
     made = Timestamp()
     made.FromMicroseconds(_micros(seconds))
     return made

@@ -7,37 +7,29 @@ import logging
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from localcloud.context import Context
 from localcloud.workflows import callbacks as callback_slots
-from localcloud.workflows import history, journal, values
+from localcloud.workflows import history, journal
 from localcloud.workflows.callbacks import Callbacks
 from localcloud.workflows.definitions import Definitions, Workflow, WorkflowSpec, labels_problem
-from localcloud.workflows.engine import execute
-from localcloud.workflows.errors import ApiError, DeploymentError, WorkflowError, invalid, not_found, runtime_error
+from localcloud.workflows.errors import ApiError, DeploymentError, invalid, not_found
 from localcloud.workflows.executions import (
     Execution,
     ExecutionError,
     check_argument,
-    failure,
     message_only,
-    result_text,
 )
-from localcloud.workflows.history import Recorder, StepEntry
+from localcloud.workflows.history import StepEntry
 from localcloud.workflows.http import HttpClient
-from localcloud.workflows.journal import Journal, ReplayDiverged
-from localcloud.workflows.observe import StepObserver
 from localcloud.workflows.operations import Operation, Operations
-from localcloud.workflows.thread import Run
-from localcloud.workflows.values import Value
 
 if TYPE_CHECKING:
-    from localcloud.identity import Identity
+    from localcloud.workflows.observe import StepObserver
+    from localcloud.workflows.running import Live
 
 __all__ = ["Execution", "ExecutionError", "Workflow", "WorkflowSpec", "Workflows"]
 
@@ -49,34 +41,6 @@ _ACTIVE = "workflows.active"  # a marker for each that runs
 _ENDED = "workflows.ended"  # markers by the time of the end
 
 log = logging.getLogger(__name__)
-_user_log = logging.getLogger("localcloud.workflows.log")
-_LEVELS = {
-    "DEFAULT": logging.INFO, "DEBUG": logging.DEBUG, "INFO": logging.INFO, "NOTICE": logging.INFO,
-    "WARNING": logging.WARNING, "ERROR": logging.ERROR, "CRITICAL": logging.CRITICAL,
-    "ALERT": logging.CRITICAL, "EMERGENCY": logging.CRITICAL,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class _Tokens:
-    """The tokens of one service account."""
-
-    issuer: Identity
-    email: str
-
-    def identity(self, audience: str) -> str:
-        return self.issuer.mint(audience, self.email)
-
-    def access(self, scopes: Sequence[str]) -> str:
-        return self.issuer.mint_access_token(self.email, scopes)
-
-
-@dataclass
-class _Live:
-    run: Run
-    callbacks: Callbacks
-    recorder: Recorder | None
-    task: asyncio.Task[None]
 
 
 class Workflows:
@@ -89,7 +53,7 @@ class Workflows:
         self.operations = Operations(context, self.definitions.parent)
         # Who is told the steps of an execution, in place of its step entries.
         self.watch: Callable[[Execution], StepObserver | None] | None = None
-        self._live: dict[str, _Live] = {}
+        self._live: dict[str, Live] = {}
         self._stopped = False
 
     async def start(self) -> None:
@@ -303,65 +267,32 @@ class Workflows:
     def _launch(self, execution: Execution) -> None:
         if self._stopped:
             return
-        workflow = self.definitions.find(execution.workflow, execution.revision)
+        from localcloud.workflows import running  # the engine, once there is something to run
+
         try:
-            if workflow is None:
-                raise DeploymentError(f"revision {execution.revision} of its workflow is gone")
-            program = self.definitions.program(workflow)
-        except DeploymentError as error:
-            self._lose(execution, str(error))
-            return
-        context, account = self.context, self.definitions.account(workflow)
-        callbacks = Callbacks(context, execution.name)
-        run = Run(
-            program=program,
-            journal=Journal(context.store, execution.key),
-            clock=context.clock,
-            http=self.http,
-            callbacks=callbacks,
-            environment={
-                **self._variables(workflow),
-                **execution.environment(context.project, context.location, account),
-            },
-            execution=execution.name,
-            http_url=context.http_url,
-            log=_logger(execution),
-            tokens=_Tokens(context.identity, account),
-        )
-        recorder = None
-        if self.watch is None:
-            run.observer = recorder = Recorder(context.clock.time, partial(setattr, run, "observer", None))
-        else:
-            run.observer = self.watch(execution)
-        task = asyncio.get_running_loop().create_task(self._drive(execution, run))
-        self._live[execution.name] = _Live(run, callbacks, recorder, task)
-
-    def _variables(self, workflow: Workflow) -> Mapping[str, str]:
-        """The user environment variables of a revision.
-
-        Those of the newest revision where only they differ: a local cloud that was restarted on other ports is deployed
-        with other addresses, and the executions it goes on with must find them.
-        """
-        newest = self.definitions.find(workflow.name) or workflow
-        return newest.spec.env if newest.spec.source == workflow.spec.source else workflow.spec.env
-
-    async def _drive(self, execution: Execution, run: Run) -> None:
-        try:
-            argument = None if execution.argument is None else values.from_json(execution.argument)
-            outcome: dict[str, Any] = {"state": "SUCCEEDED", "result": result_text(await execute(run, argument))}
-        except WorkflowError as error:
-            outcome = {"state": "FAILED", "error": failure(error)}
-        except ReplayDiverged as error:
-            outcome = {"state": "FAILED", "error": message_only(_lost(str(error)))}
+            live = running.prepared(execution, self.context, self.definitions, self.http, self.watch)
         except Exception as error:
-            log.exception("execution %s failed inside the interpreter", execution.name)
-            outcome = {"state": "FAILED", "error": failure(runtime_error("SystemError", str(error)))}
-        self._end(msgspec.structs.replace(execution, current=run.current), **outcome)
-        del self._live[execution.name]
+            if not isinstance(error, DeploymentError):
+                log.exception("execution %s could not go on", execution.name)
+            self._end(execution, state="FAILED", error=message_only(running.lost(str(error))))
+            return
+        self._live[execution.name] = live
+        live.task = asyncio.get_running_loop().create_task(self._drive(execution, live))
 
-    def _lose(self, execution: Execution, reason: str) -> None:
-        """End an execution that cannot go on where it was."""
-        self._end(execution, state="FAILED", error=message_only(_lost(reason)))
+    async def _drive(self, execution: Execution, live: Live) -> None:
+        from localcloud.workflows.running import outcome
+
+        found = await outcome(execution, live.run)
+        execution = msgspec.structs.replace(execution, current=live.run.current)
+        try:
+            self._end(execution, **found)
+        except Exception as error:
+            log.exception("the end of execution %s could not be stored", execution.name)
+            reason = f"The execution ended as {found['state']}, which could not be stored: {_printable(error)}"
+            live.recorder = None  # its entries may be what could not be stored
+            self._end(execution, state="FAILED", error=message_only(reason))
+        finally:
+            self._live.pop(execution.name, None)
 
     def _end(self, execution: Execution, **outcome: Any) -> Execution:
         now = self.context.clock.time()
@@ -390,15 +321,6 @@ class Workflows:
         log.info("execution %s ended as %s%s", ended.name, ended.state, reason, extra={"execution": ended.name})
 
 
-def _lost(reason: str) -> str:
-    return f"The execution could not go on after a restart of the local cloud: {reason}"
-
-
-def _logger(execution: Execution) -> Any:
-    extra = {"execution": execution.name, "workflow": execution.workflow}
-
-    def write(data: Value, severity: str) -> None:
-        text = data if isinstance(data, str) else values.to_json(data)
-        _user_log.log(_LEVELS[severity], "%s", text, extra=extra)
-
-    return write
+def _printable(error: Exception) -> str:
+    """What went wrong, in text that can be stored whatever was in the value at fault."""
+    return f"{type(error).__name__}: {error}"[:500].encode(errors="backslashreplace").decode()

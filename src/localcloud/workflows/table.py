@@ -6,19 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from google.cloud.workflows.executions_v1 import types as executions_v1
-from google.cloud.workflows_v1 import types as workflows_v1
-from google.longrunning import operations_pb2
-from google.protobuf import empty_pb2
+import msgspec
 
 from localcloud.workflows import methods
 from localcloud.workflows.definitions import Workflow
 from localcloud.workflows.executions import Execution
 from localcloud.workflows.listing import Page
 from localcloud.workflows.messages import (
+    EXECUTIONS,
+    OPERATIONS,
+    WORKFLOWS,
     as_json,
     execution_json,
     execution_message,
+    message_type,
     operation_message,
     workflow_message,
 )
@@ -34,30 +35,34 @@ from localcloud.workflows.requests import (
 )
 from localcloud.workflows.state import Workflows
 
-_EXECUTIONS_SERVICE = "google.cloud.workflows.executions.v1.Executions"
-_WORKFLOWS_SERVICE = "google.cloud.workflows.v1.Workflows"
-_OPERATIONS_SERVICE = "google.longrunning.Operations"
-
 
 @dataclass(frozen=True)
 class Method:
     """One method.
 
-    `fault` is its name as a fault point. `kind` is the request: a message class, or a struct where there is none.
-    `path` is the REST path, in which `{name}` and `{parent}` stand for what is before; `body` names the field that the
-    HTTP body is, `*` for all. `extras` are fields of the body apart from the message.
+    `fault` is its name as a fault point. `request` names a message of the service of `rpc`, or is a struct where there
+    is none. `path` is the REST path, in which `{name}` and `{parent}` stand for what is before; `body` names the field
+    that the HTTP body is, `*` for all. `extras` are fields of the body apart from the message.
     """
 
     fault: str
     verb: str
     path: str
-    kind: Any
+    request: str | type[msgspec.Struct]
     call: Callable[..., Any]
     json: Callable[[Workflows, Any], dict[str, Any]]
     rpc: tuple[str, str] | None = None  # service and method
     message: Callable[[Workflows, Any], Any] | None = None
     body: str = ""
     extras: type[Extras] | None = None
+
+    @property
+    def kind(self) -> Any:
+        """The class of its request."""
+        if isinstance(self.request, str):
+            assert self.rpc is not None  # noqa: S101  # only what the client library can call has a message
+            return message_type(self.rpc[0], self.request)
+        return self.request
 
 
 def _execution_message(_: Workflows, shown: Shown) -> Any:
@@ -71,7 +76,7 @@ def _execution_json(_: Workflows, shown: Shown) -> dict[str, Any]:
 def _executions_message(_: Workflows, answer: tuple[Page[Execution], int]) -> Any:
     page, view = answer
     messages = [execution_message(each, view) for each in page.items]
-    return executions_v1.ListExecutionsResponse.pb()(executions=messages, next_page_token=page.next_token)
+    return message_type(EXECUTIONS, "ListExecutionsResponse")(executions=messages, next_page_token=page.next_token)
 
 
 def _executions_json(_: Workflows, answer: tuple[Page[Execution], int]) -> dict[str, Any]:
@@ -86,12 +91,12 @@ def _workflow_message(workflows: Workflows, workflow: Workflow, *, source: bool 
 
 def _workflows_message(workflows: Workflows, page: Page[Workflow]) -> Any:
     messages = [_workflow_message(workflows, each, source=False) for each in page.items]
-    return workflows_v1.ListWorkflowsResponse.pb()(workflows=messages, next_page_token=page.next_token)
+    return message_type(WORKFLOWS, "ListWorkflowsResponse")(workflows=messages, next_page_token=page.next_token)
 
 
 def _revisions_message(workflows: Workflows, page: Page[Workflow]) -> Any:
     messages = [_workflow_message(workflows, each) for each in page.items]
-    return workflows_v1.ListWorkflowRevisionsResponse.pb()(workflows=messages, next_page_token=page.next_token)
+    return message_type(WORKFLOWS, "ListWorkflowRevisionsResponse")(workflows=messages, next_page_token=page.next_token)
 
 
 def _operation_message(workflows: Workflows, operation: Operation) -> Any:
@@ -101,11 +106,13 @@ def _operation_message(workflows: Workflows, operation: Operation) -> Any:
 
 def _operations_message(workflows: Workflows, page: Page[Operation]) -> Any:
     messages = [_operation_message(workflows, each) for each in page.items]
-    return operations_pb2.ListOperationsResponse(operations=messages, next_page_token=page.next_token)
+    return message_type(OPERATIONS, "ListOperationsResponse")(operations=messages, next_page_token=page.next_token)
 
 
 def _nothing(_: Workflows, __: None) -> Any:
-    return empty_pb2.Empty()
+    from google.protobuf.empty_pb2 import Empty
+
+    return Empty()
 
 
 def _plain(_: Workflows, answer: dict[str, Any]) -> dict[str, Any]:
@@ -120,18 +127,17 @@ def _of(message: Callable[[Workflows, Any], Any]) -> Callable[[Workflows, Any], 
 _LOCATION = "projects/*/locations/*"
 _FLOW = f"{_LOCATION}/workflows/*"
 _EXECUTION = f"{_FLOW}/executions/*"
-_E, _W, _O = executions_v1, workflows_v1, operations_pb2
 
 METHODS: Sequence[Method] = (
-    Method("executions.create", "POST", f"{{parent={_FLOW}}}/executions", _E.CreateExecutionRequest.pb(),
-           methods.create_execution, _execution_json, (_EXECUTIONS_SERVICE, "CreateExecution"), _execution_message,
+    Method("executions.create", "POST", f"{{parent={_FLOW}}}/executions", "CreateExecutionRequest",
+           methods.create_execution, _execution_json, (EXECUTIONS, "CreateExecution"), _execution_message,
            body="execution", extras=Extras),
-    Method("executions.get", "GET", f"{{name={_EXECUTION}}}", _E.GetExecutionRequest.pb(), methods.get_execution,
-           _execution_json, (_EXECUTIONS_SERVICE, "GetExecution"), _execution_message),
-    Method("executions.list", "GET", f"{{parent={_FLOW}}}/executions", _E.ListExecutionsRequest.pb(),
-           methods.list_executions, _executions_json, (_EXECUTIONS_SERVICE, "ListExecutions"), _executions_message),
-    Method("executions.cancel", "POST", f"{{name={_EXECUTION}}}:cancel", _E.CancelExecutionRequest.pb(),
-           methods.cancel_execution, _execution_json, (_EXECUTIONS_SERVICE, "CancelExecution"), _execution_message,
+    Method("executions.get", "GET", f"{{name={_EXECUTION}}}", "GetExecutionRequest", methods.get_execution,
+           _execution_json, (EXECUTIONS, "GetExecution"), _execution_message),
+    Method("executions.list", "GET", f"{{parent={_FLOW}}}/executions", "ListExecutionsRequest",
+           methods.list_executions, _executions_json, (EXECUTIONS, "ListExecutions"), _executions_message),
+    Method("executions.cancel", "POST", f"{{name={_EXECUTION}}}:cancel", "CancelExecutionRequest",
+           methods.cancel_execution, _execution_json, (EXECUTIONS, "CancelExecution"), _execution_message,
            body="*"),
     Method("executions.exportData", "GET", f"{{name={_EXECUTION}}}:exportData", NameRequest, methods.export_data,
            _plain),
@@ -145,30 +151,30 @@ METHODS: Sequence[Method] = (
            methods.get_step_entry, _plain),
     Method("stepEntries.list", "GET", f"{{parent={_EXECUTION}}}/stepEntries", ListStepEntriesRequest,
            methods.list_step_entries, _plain),
-    Method("workflows.create", "POST", f"{{parent={_LOCATION}}}/workflows", _W.CreateWorkflowRequest.pb(),
-           methods.create_workflow, _of(_operation_message), (_WORKFLOWS_SERVICE, "CreateWorkflow"),
+    Method("workflows.create", "POST", f"{{parent={_LOCATION}}}/workflows", "CreateWorkflowRequest",
+           methods.create_workflow, _of(_operation_message), (WORKFLOWS, "CreateWorkflow"),
            _operation_message, body="workflow"),
-    Method("workflows.get", "GET", f"{{name={_FLOW}}}", _W.GetWorkflowRequest.pb(), methods.get_workflow,
-           _of(_workflow_message), (_WORKFLOWS_SERVICE, "GetWorkflow"), _workflow_message),
-    Method("workflows.list", "GET", f"{{parent={_LOCATION}}}/workflows", _W.ListWorkflowsRequest.pb(),
-           methods.list_workflows, _of(_workflows_message), (_WORKFLOWS_SERVICE, "ListWorkflows"),
+    Method("workflows.get", "GET", f"{{name={_FLOW}}}", "GetWorkflowRequest", methods.get_workflow,
+           _of(_workflow_message), (WORKFLOWS, "GetWorkflow"), _workflow_message),
+    Method("workflows.list", "GET", f"{{parent={_LOCATION}}}/workflows", "ListWorkflowsRequest",
+           methods.list_workflows, _of(_workflows_message), (WORKFLOWS, "ListWorkflows"),
            _workflows_message),
-    Method("workflows.patch", "PATCH", f"{{workflow.name={_FLOW}}}", _W.UpdateWorkflowRequest.pb(),
-           methods.update_workflow, _of(_operation_message), (_WORKFLOWS_SERVICE, "UpdateWorkflow"),
+    Method("workflows.patch", "PATCH", f"{{workflow.name={_FLOW}}}", "UpdateWorkflowRequest",
+           methods.update_workflow, _of(_operation_message), (WORKFLOWS, "UpdateWorkflow"),
            _operation_message, body="workflow"),
-    Method("workflows.delete", "DELETE", f"{{name={_FLOW}}}", _W.DeleteWorkflowRequest.pb(), methods.delete_workflow,
-           _of(_operation_message), (_WORKFLOWS_SERVICE, "DeleteWorkflow"), _operation_message),
-    Method("workflows.listRevisions", "GET", f"{{name={_FLOW}}}:listRevisions", _W.ListWorkflowRevisionsRequest.pb(),
-           methods.list_revisions, _of(_revisions_message), (_WORKFLOWS_SERVICE, "ListWorkflowRevisions"),
+    Method("workflows.delete", "DELETE", f"{{name={_FLOW}}}", "DeleteWorkflowRequest", methods.delete_workflow,
+           _of(_operation_message), (WORKFLOWS, "DeleteWorkflow"), _operation_message),
+    Method("workflows.listRevisions", "GET", f"{{name={_FLOW}}}:listRevisions", "ListWorkflowRevisionsRequest",
+           methods.list_revisions, _of(_revisions_message), (WORKFLOWS, "ListWorkflowRevisions"),
            _revisions_message),
-    Method("operations.get", "GET", f"{{name={_LOCATION}/operations/*}}", _O.GetOperationRequest,
-           methods.get_operation, _of(_operation_message), (_OPERATIONS_SERVICE, "GetOperation"),
+    Method("operations.get", "GET", f"{{name={_LOCATION}/operations/*}}", "GetOperationRequest",
+           methods.get_operation, _of(_operation_message), (OPERATIONS, "GetOperation"),
            _operation_message),
-    Method("operations.list", "GET", f"{{name={_LOCATION}}}/operations", _O.ListOperationsRequest,
-           methods.list_operations, _of(_operations_message), (_OPERATIONS_SERVICE, "ListOperations"),
+    Method("operations.list", "GET", f"{{name={_LOCATION}}}/operations", "ListOperationsRequest",
+           methods.list_operations, _of(_operations_message), (OPERATIONS, "ListOperations"),
            _operations_message),
-    Method("operations.delete", "DELETE", f"{{name={_LOCATION}/operations/*}}", _O.DeleteOperationRequest,
-           methods.delete_operation, _of(_nothing), (_OPERATIONS_SERVICE, "DeleteOperation"), _nothing),
-    Method("operations.wait", "POST", "", _O.WaitOperationRequest, methods.get_operation, _of(_operation_message),
-           (_OPERATIONS_SERVICE, "WaitOperation"), _operation_message),
+    Method("operations.delete", "DELETE", f"{{name={_LOCATION}/operations/*}}", "DeleteOperationRequest",
+           methods.delete_operation, _of(_nothing), (OPERATIONS, "DeleteOperation"), _nothing),
+    Method("operations.wait", "POST", "", "WaitOperationRequest", methods.get_operation, _of(_operation_message),
+           (OPERATIONS, "WaitOperation"), _operation_message),
 )  # fmt: skip
