@@ -69,12 +69,11 @@ async def run_block(block: Block, frame: Frame) -> Outcome:
         step = steps[index]
         try:
             run.count(step)
-            if run.observer is not None:
-                outcome = await _observed(step, frame)
-            elif step.now is not None:
-                outcome = step.now(frame)
+            if step.now is not None:
+                outcome = step.now(frame) if run.observer is None else _observed(step.now, step, frame)
             else:
-                outcome = await step.later(frame)  # type: ignore[misc]  # one of the two is given
+                with watch(step.type, step, frame):
+                    outcome = await step.later(frame)  # type: ignore[misc]  # one of the two is given
         except WorkflowError as error:
             error.locate(step.name, step.routine, step.position, frame.call)
             raise
@@ -93,11 +92,6 @@ async def run_block(block: Block, frame: Frame) -> Outcome:
     return None
 
 
-async def _observed(step: Step, frame: Frame) -> Outcome:
-    with watch(step.type, step, frame):
-        return step.now(frame) if step.now is not None else await step.later(frame)  # type: ignore[misc]
-
-
 def run_inline(step: Step, frame: Frame) -> Outcome:
     """The body of a switch entry that cannot wait."""
     frame.thread.run.count(step)
@@ -111,11 +105,31 @@ async def run_inline_later(step: Step, frame: Frame) -> Outcome:
     if step.now is not None:
         return run_inline(step, frame)
     frame.thread.run.count(step)
-    outcome = await _observed(step, frame)
+    with watch(step.type, step, frame):
+        outcome = await step.later(frame)  # type: ignore[misc]  # one of the two is given
     return step.next if outcome is None else outcome
 
 
 # Observation
+
+
+def _observed(now: Callable[[Frame], Outcome], step: Step, frame: Frame) -> Outcome:
+    """What `watch` does, for the many steps that cannot wait."""
+    thread = frame.thread
+    observer, around = thread.run.observer, thread.step
+    assert observer is not None  # noqa: S101  # the caller has asked
+    run = StepRun(step.type, step.name, step.routine, step.position, thread.path, around)
+    thread.step = run
+    observer.started(run)
+    try:
+        outcome = now(frame)
+    except WorkflowError as error:
+        thread.step = around
+        observer.ended(run, error)
+        raise
+    thread.step = around
+    observer.ended(run, None)
+    return outcome
 
 
 _UNWATCHED: AbstractContextManager[None] = nullcontext()
@@ -129,24 +143,17 @@ def watch(
     if observer is None:
         return _UNWATCHED
     thread = frame.thread
-    run = StepRun(
-        type=kind,
-        step=step.name,
-        routine=step.routine,
-        position=step.position,
-        thread=thread.path,
-        parent=thread.step,
-        number=number,
-        expected=expected,
-    )
+    run = StepRun(kind, step.name, step.routine, step.position, thread.path, thread.step, number, expected)
     return _Watch(observer, thread, run)
 
 
-@dataclass(slots=True)
 class _Watch:
-    observer: StepObserver
-    thread: Thread
-    run: StepRun
+    __slots__ = ("observer", "run", "thread")
+
+    def __init__(self, observer: StepObserver, thread: Thread, run: StepRun) -> None:
+        self.observer = observer
+        self.thread = thread
+        self.run = run
 
     def __enter__(self) -> None:
         self.thread.step = self.run
@@ -167,10 +174,11 @@ async def run_loop(
     step: Step, body: Block, items: Sequence[Value], open_frame: Callable[[Frame, int, Value], Frame], frame: Frame
 ) -> Outcome:
     """The iterations of a sequential loop."""
+    thread, call, count, kind = frame.thread, frame.call, len(items), StepType.FOR_ITERATION
     for index, item in enumerate(items):
-        inner = open_frame(Frame(frame.thread, frame.call, frame), index, item)
+        inner = open_frame(Frame(thread, call, frame), index, item)
         try:
-            with watch(StepType.FOR_ITERATION, step, frame, index + 1, len(items)):
+            with watch(kind, step, frame, index + 1, count):
                 outcome = await run_block(body, inner)
         finally:
             inner.release()

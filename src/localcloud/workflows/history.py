@@ -34,7 +34,7 @@ _PROGRESS = {
 }
 
 
-class Row(msgspec.Struct, array_like=True):
+class Row(msgspec.Struct, array_like=True, gc=False):
     """What is kept of an entry, in the order of their numbers: the rest follows from it. Times are epoch seconds."""
 
     routine: str
@@ -81,17 +81,18 @@ class Recorder:
         if len(rows) >= MAX_ENTRIES:
             self._full()
             return
-        now = self._time()
-        parent = 0 if run.parent is None else run.parent.note[0]
-        row = Row(run.routine, run.step, run.type._value_, run.thread, parent, run.number, run.expected, now, now)
-        rows.append(row)
-        run.note = (len(rows), row)
+        now, around = self._time(), run.parent
+        parent = 0 if around is None else around.note
+        rows.append(
+            Row(run.routine, run.step, run.type._value_, run.thread, parent, run.number, run.expected, now, now)
+        )
+        run.note = len(rows)
 
     def ended(self, run: StepRun, error: WorkflowError | None) -> None:
         """Close the entry."""
         if run.note is None:
             return
-        row: Row = run.note[1]
+        row = self._rows[run.note - 1]
         row.updated = self._time()
         if error is None:
             row.state = SUCCEEDED

@@ -7,7 +7,7 @@ branches interleave. After a restart the execution is replayed from its beginnin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
@@ -41,7 +41,7 @@ class StepType(Enum):
     GOTO = "STEP_GOTO"
 
 
-@dataclass(slots=True, eq=False, kw_only=True)
+@dataclass(slots=True, eq=False)
 class StepRun:
     """One run of a step or of a part of one; the observer gets the same object when it starts and when it ends.
 
@@ -58,7 +58,7 @@ class StepRun:
     parent: StepRun | None
     number: int | None = None
     expected: int | None = None
-    note: Any = field(default=None, repr=False)  # the observer's own
+    note: Any = None  # the observer's own
 
     @property
     def depth(self) -> int:
