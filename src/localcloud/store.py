@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PAGE = 500
+DATABASE = "state.sqlite"
 
 
 class StateInUse(Exception):
@@ -61,7 +62,7 @@ class Store:
 
     def _open_database(self) -> sqlite3.Connection:
         # Autocommit mode: transactions are ours to open and close.
-        db = sqlite3.connect(self.directory / "state.sqlite", isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(self.directory / DATABASE, isolation_level=None, check_same_thread=False)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=OFF")

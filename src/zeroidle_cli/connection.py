@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from localcloud.cloud import Deployment, LocalCloud
     from zeroidle.core.pipeline import Deployment as Deployed
     from zeroidle.gcp.objects import GoogleObjects
+    from zeroidle.ports import Clock
+    from zeroidle.settings import Settings
 
 RUNNING_FILE = "running.json"
 USERS_FILE = "users"
@@ -68,9 +70,30 @@ class Connection:
     def deployment(self) -> Deployed:
         """What the handlers know of what is deployed."""
         from zeroidle import wiring
+
+        return wiring.deployment(self.project.bundle, self._settings)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """The cloud's: that of a local one may have been moved ahead."""
+        from zeroidle import wiring
+
+        return wiring.clock(self._settings.clock_url)
+
+    @cached_property
+    def _settings(self) -> Settings:
         from zeroidle.settings import Settings
 
-        return wiring.deployment(self.project.bundle, Settings.from_env(self.environment))
+        return Settings.from_env(self.environment)
+
+    def require_cloud_that_stays(self, option: str) -> None:
+        """Raises PermanentError (NO_CLOUD) if the cloud ends with this command; `option` is what to leave out then."""
+        if self.cloud is not None:
+            raise PermanentError(
+                "there is no running local cloud that could go on with the jobs",
+                code="NO_CLOUD",
+                hint=f"Start one in another terminal with `{self.command('up')}`, or leave {option}.",
+            )
 
     def bucket(self, key: str) -> str:
         """The full name of a bucket."""

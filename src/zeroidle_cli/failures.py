@@ -1,30 +1,15 @@
-"""What does an exception mean to the person at the terminal, and which exit code follows?
-
-1 an input is wrong · 2 wrong usage (Typer's) · 3 a limit ended a job · 4 the platform failed · 5 a job was stopped ·
-130 interrupted
-"""
+"""What does an exception mean to the person at the terminal? Which exit code follows: `exits`."""
 
 from __future__ import annotations
 
 import traceback
 
-from zeroidle.contracts.records import ExitClass
 from zeroidle.errors import PermanentError, TemporaryError, ZeroidleError, printable
 
-INTERRUPTED = 130
-EXIT_CODES = (
-    "Exit codes: 0 all succeeded, 1 an input is wrong, 2 wrong usage, 3 a limit ended a job, 4 the platform failed, "
-    "5 a job was stopped, 130 interrupted."
-)
 MAX_TEXT = 500
 
 # By top-level package: naming the classes would import the libraries, which most commands never need.
 _CLOUD = {"google", "grpc", "requests", "urllib3", "localcloud", "sqlite3"}
-
-
-def exit_code(error: ZeroidleError) -> int:
-    """The exit code of a command that ended with `error`."""
-    return int(ExitClass.JOB if isinstance(error, PermanentError) else ExitClass.PLATFORM)
 
 
 def explained(error: Exception) -> ZeroidleError:

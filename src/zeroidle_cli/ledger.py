@@ -15,6 +15,7 @@ from zeroidle.core.pipeline import output_folder
 from zeroidle.errors import InvalidMessage, MissingObject, PermanentError
 from zeroidle.ports import ObjectInfo
 from zeroidle_cli.connection import Connection
+from zeroidle_cli.exits import NO_SUCH_JOB
 
 READERS = 8
 RECORDS = "jobs/"
@@ -69,11 +70,12 @@ class Ledger:
         if text == "last":
             jobs = self.survey(1).jobs
             if not jobs:
-                raise PermanentError("there are no jobs yet", code="NO_SUCH_JOB", hint="zeroidle run FILE starts one.")
+                hint = "`zeroidle run FILE` starts one; `zeroidle submit`, one on a machine."
+                raise PermanentError("there are no jobs yet", code=NO_SUCH_JOB, hint=hint)
             return jobs[0]
         job = self.find(only(text, self.generations(text)))
         if job is None:
-            raise PermanentError(f"{text} was deleted just now", code="NO_SUCH_JOB")
+            raise PermanentError(f"{text} was deleted just now", code=NO_SUCH_JOB)
         return job
 
     def all(self) -> list[Job]:
@@ -167,5 +169,5 @@ def only(text: str, job_ids: Iterable[str]) -> str:
         return matches[0]
     told = f"{len(matches)} jobs have" if matches else "no job has"
     raise PermanentError(
-        f"{told} an id that begins with {text!r}", code="NO_SUCH_JOB", hint="`zeroidle jobs` lists them."
+        f"{told} an id that begins with {text!r}", code=NO_SUCH_JOB, hint="`zeroidle jobs` lists them."
     )

@@ -10,21 +10,40 @@ from typing import Annotated
 import typer
 
 from zeroidle import __version__
-from zeroidle_cli import failures
-from zeroidle_cli.commands import env, faults, jobs, logs, models, results, run, show, stop, up, workflows
+from zeroidle_cli import exits, failures
+from zeroidle_cli.commands import (
+    env,
+    faults,
+    jobs,
+    logs,
+    meta,
+    models,
+    offers,
+    results,
+    run,
+    show,
+    stop,
+    submit,
+    up,
+    workflows,
+)
 from zeroidle_cli.output import out, print_error
 
 app = typer.Typer(
     name="zeroidle",
     help="Event-driven GPU work on Google Cloud that costs nothing while idle; here, whole, on this machine.",
-    epilog=failures.EXIT_CODES,
+    epilog=exits.EXIT_CODES,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up.up, env.env, run.run, jobs.jobs, show.show, logs.logs, results.results, stop.stop):
-    app.command(epilog=failures.EXIT_CODES)(command)
+for command in (up.up, env.env, run.run, jobs.jobs, results.results, stop.stop, offers.offers, meta.meta):
+    app.command(epilog=exits.EXIT_CODES)(command)
+app.command(epilog=exits.MACHINE_EXIT_CODES)(show.show)
+app.command(epilog=exits.MACHINE_EXIT_CODES)(logs.logs)
+# What stands behind the first word is that command's own.
+app.command(epilog=exits.MACHINE_EXIT_CODES, context_settings={"allow_interspersed_args": False})(submit.submit)
 app.add_typer(faults.app, name="faults")
 app.add_typer(models.app, name="models")
 app.add_typer(workflows.app, name="workflows")
@@ -60,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not as_json and "trace" in error.details:
             sys.stderr.write(str(error.details["trace"]))
         print_error(error, as_json=as_json)
-        sys.exit(failures.exit_code(error))
+        sys.exit(exits.of_error(error))
 
 
 if __name__ == "__main__":

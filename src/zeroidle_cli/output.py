@@ -43,6 +43,11 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
+def is_live() -> bool:
+    """May what stands on stderr be drawn anew?"""
+    return err.is_terminal and not err.is_dumb_terminal
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """Of a table. Only a `long` one is cut, with an ellipsis, when the terminal is too narrow."""

@@ -11,7 +11,7 @@ from requests.exceptions import ConnectionError as NoConnection
 from localcloud.gateway import PortInUse
 from tests.cli.conftest import Call
 from zeroidle.errors import Conflict, InvalidMessage, PermanentError, TemporaryError
-from zeroidle_cli import failures, project
+from zeroidle_cli import exits, failures, project
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ from zeroidle_cli import failures, project
 def test_every_exception_has_a_code_and_an_exit_code(raised: Exception, code: str, exit_code: int) -> None:
     error = failures.explained(raised)
 
-    assert (error.code, failures.exit_code(error)) == (code, exit_code)
+    assert (error.code, exits.of_error(error)) == (code, exit_code)
 
 
 def test_a_file_error_names_the_file() -> None:

@@ -11,7 +11,7 @@ from tests.cli.test_output import printed
 from tests.core.job_factories import a_job
 from zeroidle.contracts.records import State
 from zeroidle.contracts.services import ObjectRef
-from zeroidle_cli.commands.run import exit_code
+from zeroidle_cli.exits import of_file_job
 from zeroidle_cli.outcome import overview, summary_lines
 from zeroidle_cli.uploads import Upload
 
@@ -77,4 +77,4 @@ def test_of_many_files_each_has_a_line_with_its_labels_or_the_reason() -> None:
     ("state", "code"), [(State.SUCCEEDED, 0), (State.FAILED, 1), (State.STOPPED, 5)], ids=lambda value: str(value)
 )
 def test_the_end_of_a_job_is_the_exit_code(state: State, code: int) -> None:
-    assert exit_code(a_job(state)) == code
+    assert of_file_job(a_job(state)) == code

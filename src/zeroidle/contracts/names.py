@@ -34,6 +34,8 @@ _MAX_SUFFIX_BYTES = 1 + 55 + len("/predictions.parquet")
 _MAX_GENERATION_DIGITS = 20
 _MAX_SAFE_NAME_BYTES = MAX_OBJECT_NAME_BYTES - _MAX_SUFFIX_BYTES - 1 - _MAX_GENERATION_DIGITS
 
+_UPLOAD_CHARS = 20
+_UPLOAD_JOB = re.compile(rf"u-[a-z2-7]{{{_UPLOAD_CHARS}}}")
 _HASH_CHARS = 16
 # C0, DEL, C1, line and paragraph separators, and the marks that turn the direction of text.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -43,7 +45,12 @@ _HARMLESS = {"": "_", ".": "_", "..": "__"}
 
 def job_id_for_upload(bucket: str, name: str, generation: str) -> str:
     """The job of one version of an object: the same event again is the same job, an overwrite a new one."""
-    return "u-" + _digest(f"{bucket}\n{generation}\n{name}", 20)
+    return "u-" + _digest(f"{bucket}\n{generation}\n{name}", _UPLOAD_CHARS)
+
+
+def is_upload_job(job_id: str) -> bool:
+    """Does the id look as if `job_id_for_upload` had made it?"""
+    return _UPLOAD_JOB.fullmatch(job_id) is not None
 
 
 def result_prefix(name: str, generation: str) -> str:

@@ -14,8 +14,9 @@ from zeroidle.contracts.models import ModelIndex
 from zeroidle.contracts.services import ModelRef, ObjectRef
 from zeroidle.errors import Conflict, InvalidMessage, PermanentError
 from zeroidle.ports import ABSENT
-from zeroidle_cli import failures, project
+from zeroidle_cli import project
 from zeroidle_cli.connection import Connection, connect
+from zeroidle_cli.exits import EXIT_CODES
 from zeroidle_cli.options import JsonOption, StateOption
 from zeroidle_cli.output import Column, err, escape, out, print_json, table
 
@@ -25,7 +26,7 @@ SHORT_HASH = 16
 app = typer.Typer(help="Add, list and remove models of the model bucket.", no_args_is_help=True, rich_markup_mode=None)
 
 
-@app.command(epilog=failures.EXIT_CODES)
+@app.command(epilog=EXIT_CODES)
 def add(
     directory: Annotated[Path, typer.Argument(help="A Hugging Face model directory with safetensors weights.")],
     name: Annotated[
@@ -54,7 +55,7 @@ def add(
         err.print(f"  accuracy on {escape(data_set)}: {accuracy:.1%}")
 
 
-@app.command("list", epilog=failures.EXIT_CODES)
+@app.command("list", epilog=EXIT_CODES)
 def list_models(state: StateOption = None, as_json: JsonOption = False) -> None:
     """List the models of the model bucket."""
     with connect(project.find(), state) as connection:
@@ -71,7 +72,7 @@ def list_models(state: StateOption = None, as_json: JsonOption = False) -> None:
     out.print(table([Column("MODEL"), Column("TASK"), Column("ACCURACY", long=True), Column("SHA-256")], rows))
 
 
-@app.command(epilog=failures.EXIT_CODES)
+@app.command(epilog=EXIT_CODES)
 def remove(
     model: Annotated[str, typer.Argument(help="NAME@VERSION, or NAME for all its versions.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,

@@ -15,15 +15,15 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
-from zeroidle.contracts.records import ExitClass, Job, State
+from zeroidle.contracts.records import Job
 from zeroidle.contracts.services import ModelRef
 from zeroidle.errors import PermanentError
 from zeroidle_cli import outcome, project, uploads
 from zeroidle_cli.connection import Connection, connect
-from zeroidle_cli.failures import INTERRUPTED
+from zeroidle_cli.exits import INTERRUPTED, of_file_job
 from zeroidle_cli.ledger import Ledger
 from zeroidle_cli.options import JsonOption, StateOption
-from zeroidle_cli.output import err, escape, out, print_json
+from zeroidle_cli.output import err, escape, is_live, out, print_json
 from zeroidle_cli.progress import Progress, Teller
 from zeroidle_cli.uploads import Upload
 from zeroidle_cli.watch import POLL_S, Watch
@@ -68,10 +68,11 @@ def run(
     }
     given = {name: value for name, value in options.items() if value is not None}
     with contextlib.ExitStack() as ending:
-        with err.status("[dim]connecting to the local cloud[/]") if _is_live() else contextlib.nullcontext():
+        with err.status("[dim]connecting to the local cloud[/]") if is_live() else contextlib.nullcontext():
             connection = ending.enter_context(connect(project.find(), state))
         _require_model(connection, model or connection.project.bundle.default_model)
-        _require_cloud_that_stays(connection, wait)
+        if not wait:
+            connection.require_cloud_that_stays("--no-wait out")
         started = _upload(connection, files, given)
         jobs = _follow(connection, started) if wait else {}
         if as_json:
@@ -81,14 +82,7 @@ def run(
         else:
             for item in started:
                 out.print(f"{item.job_id}  {escape(item.path.name)}", soft_wrap=True)
-    raise typer.Exit(max(map(exit_code, jobs.values()), default=0))
-
-
-def exit_code(job: Job) -> int:
-    """What a job's end means for the command that waited for it."""
-    if job.state is State.SUCCEEDED:
-        return 0
-    return int(job.reason.exit_class if job.reason else ExitClass.PLATFORM)
+    raise typer.Exit(max(map(of_file_job, jobs.values()), default=0))
 
 
 def _require_model(connection: Connection, model: str) -> None:
@@ -102,15 +96,6 @@ def _require_model(connection: Connection, model: str) -> None:
         )
 
 
-def _require_cloud_that_stays(connection: Connection, wait: bool) -> None:
-    if not wait and connection.cloud is not None:
-        raise PermanentError(
-            "there is no running local cloud that could go on with the jobs",
-            code="NO_CLOUD",
-            hint="Start one in another terminal with `zeroidle up`, or leave --no-wait out.",
-        )
-
-
 def _upload(connection: Connection, files: Sequence[Path], options: dict[str, str]) -> list[Upload]:
     total = sum(path.stat().st_size for path in files)
     columns = (
@@ -120,7 +105,7 @@ def _upload(connection: Connection, files: Sequence[Path], options: dict[str, st
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    hidden = total < BAR_FROM_BYTES or not _is_live()
+    hidden = total < BAR_FROM_BYTES or not is_live()
     with Bars(*columns, console=err, transient=True, disable=hidden) as bars:
         task = bars.add_task("", total=total)
         return uploads.upload_all(connection, files, options, lambda count: bars.advance(task, count))
@@ -131,7 +116,7 @@ def _follow(connection: Connection, started: list[Upload]) -> dict[str, Job]:
     ledger, progress = Ledger(connection), Progress(started)
     watch = Watch(ledger, [item.job_id for item in started])
     try:
-        if _is_live():
+        if is_live():
             _follow_live(watch, progress)
         else:
             teller = Teller(started)
@@ -165,10 +150,6 @@ def _show(connection: Connection, ended: list[tuple[Upload, Job]]) -> None:
         return
     out.print(outcome.overview(ended))
     err.print(f"[dim]{escape(connection.command('results', 'JOB', '--open'))}[/]", soft_wrap=True)
-
-
-def _is_live() -> bool:
-    return err.is_terminal and not err.is_dumb_terminal
 
 
 def _settle(ledger: Ledger, started: list[Upload]) -> None:

@@ -2,50 +2,124 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from typing import Any
 
+import typer
 from rich.table import Table
 
 from zeroidle.contracts.messages import MachineRun, WorkflowRun
 from zeroidle.contracts.records import Job
-from zeroidle_cli import project
-from zeroidle_cli.connection import connect
+from zeroidle.core.placement import Catalog, Offer
+from zeroidle_cli import offers, project
+from zeroidle_cli.connection import Connection, connect
+from zeroidle_cli.exits import of_shown
 from zeroidle_cli.ledger import Ledger
+from zeroidle_cli.machinejobs import (
+    attempts_table,
+    command_of,
+    place_of,
+    progress_of,
+    story_summary,
+    story_table,
+    timeline,
+    total_cost,
+    waits_for_a_machine,
+)
 from zeroidle_cli.options import JobArgument, JsonOption, StateOption
-from zeroidle_cli.output import STATE_STYLES, Column, age, duration, escape, moment, out, print_json, table, usd
+from zeroidle_cli.output import STATE_STYLES, Column, age, duration, err, escape, moment, out, print_json, table, usd
+
+SHOWN_OFFERS = 12
 
 
 def show(job_id: JobArgument, state: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show one job: its state, stages, what its services reported, and the reason if it failed."""
+    """Show one job: its state, what it went through, what was reported, where its result is, and what to do.
+
+    Of a job on a machine the exit code says how it stands.
+    """
     with connect(project.find(), state) as connection:
         ledger = Ledger(connection)
-        job = ledger.get(job_id)
+        job, now = ledger.get(job_id), connection.clock.now()
         reports = list(ledger.reports(job.job_id))
         folder = ledger.result_folder(job)
         active = ledger.is_active(job.job_id)
-        next_words = ("results", job.job_id, "--open") if job.result else None
-        commands = [connection.command(*words) for words in (("logs", job.job_id), next_words) if words]
+        catalog = connection.deployment.catalog
+        places = _places(connection, job, now)
+        commands = [connection.command(*words) for words in _next_words(job)]
     place = f"gs://{folder.bucket}/{folder.prefix}/" if folder else None
     if as_json:
-        print_json({"job": job, "reports": reports, "result": place, "looked_after": active})
-        return
-    _print(job, reports, place)
-    out.print("\n" + "\n".join(f"[dim]{escape(command)}[/]" for command in commands), soft_wrap=True)
+        told = {"job": job, "reports": reports, "result": place, "looked_after": active}
+        if isinstance(job.run, MachineRun):
+            told |= {
+                "cost_usd": round(total_cost(job, now), 6),
+                "offers": [offers.document(each, catalog) for each in places],
+            }
+        print_json(told)
+    else:
+        _print(job, reports, place, now)
+        if isinstance(job.run, MachineRun):
+            _print_machine(job, places, catalog, now)
+        _print_end(job)
+        out.print("\n" + "\n".join(f"[dim]{escape(command)}[/]" for command in commands), soft_wrap=True)
+    raise typer.Exit(of_shown(job))
 
 
-def _print(job: Job, reports: list[dict[str, Any]], place: str | None) -> None:
+def _places(connection: Connection, job: Job, now: float) -> list[Offer]:
+    """Where a machine for the job could be asked for."""
+    if not isinstance(job.run, MachineRun):
+        return []
+    return offers.ranked(job.run.wanted, connection.deployment.catalog, offers.market(connection), now)
+
+
+def _next_words(job: Job) -> list[tuple[str, ...]]:
+    on_machine = isinstance(job.run, MachineRun)
+    words: list[tuple[str, ...]] = [("logs", job.job_id)]
+    if not job.state.is_terminal and on_machine:
+        words = [("logs", job.job_id, "-f"), ("stop", job.job_id)]
+    if job.result is not None:
+        words.append(("results", job.job_id, *(("--save", "DIR") if on_machine else ("--open",))))
+    return words
+
+
+def _print(job: Job, reports: list[dict[str, Any]], place: str | None, now: float) -> None:
     style = STATE_STYLES[job.state.value]
     reason = f"  {job.reason.value}" if job.reason else ""
     out.print(f"[bold]{escape(job.job_id)}[/]  [{style}]{job.state.value}[/]{reason}\n")
     facts = Table.grid(padding=(0, 2, 0, 0))
     reported = [(str(report["sender"]), _report(report)) for report in reports]
-    for name, value in [*facts_of(job, place, time.time()), *reported]:
+    for name, value in [*facts_of(job, place, now), *reported]:
         facts.add_row(f"[dim]{escape(name)}[/]", escape(value))
     out.print(facts)
     if job.stages:
         out.print()
         out.print(stages_table(job))
+
+
+def _print_machine(job: Job, places: Sequence[Offer], catalog: Catalog, now: float) -> None:
+    """How it came to its machines, and what it did on them."""
+    if job.machines.story:
+        out.print()
+        out.print(story_table(job.machines.story, now))
+    summary = story_summary(job.machines.story, len(places))
+    if summary:
+        out.print(f"[dim]{summary}[/]")
+    if waits_for_a_machine(job):
+        out.print("\n[dim]where it may be asked for, in this order:[/]")
+        out.print(offers.offers_table(places[:SHOWN_OFFERS], catalog, now))
+        if len(places) > SHOWN_OFFERS:
+            err.print(f"[dim]{SHOWN_OFFERS} of {len(places)} shown; `zeroidle offers` lists all[/]")
+    if job.attempt > 0:
+        out.print()
+        out.print(attempts_table(job, now))
+    out.print()
+    events = Table.grid(padding=(0, 2, 0, 0))
+    for when, what in timeline(job):
+        events.add_row(f"[dim]{when}[/]", escape(what))
+    out.print(events)
+
+
+def _print_end(job: Job) -> None:
+    """Why it failed, and what to do."""
     if job.failure is not None:
         out.print(f"\n[red]{escape(job.failure.code)}[/] {escape(job.failure.message)}", soft_wrap=True)
         for line in filter(None, (job.failure.hint, job.reason.advice if job.reason else "")):
@@ -64,12 +138,15 @@ def facts_of(job: Job, place: str | None, now: float) -> list[tuple[str, str]]:
         rows.append(("attempt", str(job.attempt)))
     if job.deadline_at is not None:
         rows.append(("deadline", moment(job.deadline_at)))
-    if job.progress is not None and job.progress.total:
-        rows.append(("progress", f"{job.progress.done:,} of {job.progress.total:,} {job.progress.unit}"))
-    if job.cost_usd:
-        rows.append(("cost", f"about {usd(job.cost_usd)} in the cloud"))
+    if progress_of(job):
+        rows.append(("progress", progress_of(job)))
+    if cost := total_cost(job, now):
+        rows.append(("cost", f"about {usd(cost)} in the cloud{'' if job.finished_at else ' so far'}"))
+    if job.machines.exit_code is not None:
+        rows.append(("exit code", str(job.machines.exit_code)))
     if place is not None:
-        rows.append(("result" if job.result else "error", place))
+        failed_file = job.result is None and not isinstance(job.run, MachineRun)
+        rows.append(("error" if failed_file else "result", place))
     return rows
 
 
@@ -82,10 +159,11 @@ def _run_facts(job: Job) -> list[tuple[str, str]]:
             return rows if model is None else [*rows, ("model", "@".join(filter(None, (model.name, model.version))))]
         case MachineRun():
             wanted, worker = job.run.wanted, job.machines.worker
-            rows = [("runs", " ".join(filter(None, (job.run.image, *job.run.command, *job.run.args))))]
-            rows.append(("wants", f"{' or '.join(wanted.accelerators)}, {wanted.provisioning.value}"))
+            where = f" in {' or '.join(wanted.regions)}" if wanted.regions else ""
+            rows = [("runs", command_of(job.run))]
+            rows.append(("wants", f"{' or '.join(wanted.accelerators)}{where}, {wanted.provisioning.value}"))
             if worker is not None:
-                rows.append(("on", f"{worker.vm.name}, {worker.vm.cluster} in {worker.zone}"))
+                rows.append(("on", f"{worker.vm.name}, {place_of(job)}, {usd(worker.usd_per_hour)} an hour"))
             return rows
         case None:
             return []

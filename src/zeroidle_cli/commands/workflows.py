@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +18,8 @@ from rich.text import Text
 
 from zeroidle.errors import PermanentError, printable
 from zeroidle_cli import sources
-from zeroidle_cli.failures import INTERRUPTED
-from zeroidle_cli.options import JsonOption
+from zeroidle_cli.exits import INTERRUPTED
+from zeroidle_cli.options import JsonOption, pairs
 from zeroidle_cli.output import duration, err, escape, out, print_json
 from zeroidle_cli.sources import Source
 
@@ -108,11 +108,11 @@ def run(
 
     try:
         source = sources.read(file)
-        spec = WorkflowSpec(NAME, source.text, env=_pairs(env, "--env"))
+        spec = WorkflowSpec(NAME, source.text, env=pairs(env, "--env"))
         argument = _argument(args)
         around = Surroundings(
             cloud_url=None if skip_sleeps else _cloud_url(),
-            endpoints=_pairs(endpoint, "--endpoint"),
+            endpoints=pairs(endpoint, "--endpoint"),
             allowed_hosts=tuple(allow_host or ()),
             skip_sleeps=skip_sleeps,
         )
@@ -136,14 +136,6 @@ def _argument(text: str | None) -> str | None:
     if text is None or not text.startswith("@"):
         return text
     return sources.read(Path(text[1:])).text
-
-
-def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given or ()]
-    for name, sign, value in pairs:
-        if not name or not sign:
-            raise PermanentError(f"{option} is {printable(name + value)}; expected two parts with = between them")
-    return {name: value for name, _, value in pairs}
 
 
 def _cloud_url() -> str | None:
