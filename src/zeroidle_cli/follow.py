@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 
 from rich.live import Live
 from rich.text import Text
 
-from zeroidle.contracts.machines import Tried, VmRef
+from zeroidle.contracts.machines import Tried, Vm, VmRef
 from zeroidle.contracts.records import Job, Reason, State
 from zeroidle.core import capacity
 from zeroidle_cli.connection import Connection
@@ -26,6 +27,7 @@ class News:
     def __init__(self, *, progress: bool) -> None:
         self._progress = progress
         self._ended = 0
+        self._claimed = 0
         self._asked: set[tuple[VmRef, float]] = set()
         self._story: set[Tried] = set()
         self._state: tuple[int, State, Reason | None] | None = None
@@ -33,7 +35,7 @@ class News:
 
     def lines(self, job: Job, now: float) -> list[str]:
         """What to say of it, oldest first."""
-        lines = [*self._attempts(job), *self._capacity(job, now), *self._standing(job, now)]
+        lines = [*self._attempts(job), *self._capacity(job, now), *self._worker(job), *self._standing(job, now)]
         told = progress_of(job)
         if self._progress and told not in ("", self._told_progress):
             lines.append(told)
@@ -50,28 +52,38 @@ class News:
         self._asked |= {(vm.ref, vm.asked_at) for vm in asked}
         story = [each for each in job.machines.story if each not in self._story and each.code != capacity.CLAIMED]
         self._story |= set(story)
-        happened = [(each.at, tried_line(each, now)) for each in story]
-        happened += [
-            (vm.asked_at, ask_line(vm.ref.cluster, vm.ref.region, vm.ref.provisioning, vm.usd_per_hour)) for vm in asked
-        ]
-        return [line for _, line in sorted(happened, key=lambda each: each[0])]
+        refused = [tried_line(each, now) for each in story]
+        # What was refused already was asked for before that, what was not, after.
+        return [*_asks(asked, given_up=True), *refused, *_asks(asked, given_up=False)]
+
+    def _worker(self, job: Job) -> list[str]:
+        worker = job.machines.worker
+        if worker is None or job.attempt <= self._claimed:
+            return []
+        self._claimed = job.attempt
+        return [f"runs on {worker.vm.name}, {worker.vm.cluster} in {worker.zone}"]
 
     def _standing(self, job: Job, now: float) -> list[str]:
         before, self._state = self._state, (job.attempt, job.state, job.reason)
         if before == self._state:
             return []
         reason = "" if job.reason is None else job.reason.value
-        worker = job.machines.worker
         match job.state:
             case State.QUEUED if reason:
                 until = "" if job.deadline_at is None else f", gives up in {age(job.deadline_at - now)}"
                 return [f"waits: {reason}{until}"]
-            case State.RUNNING if worker is not None:
-                return [f"runs on {worker.vm.name}, {worker.vm.cluster} in {worker.zone}"]
             case State.STOPPING:
                 return [f"is being stopped: {reason}"]
             case _:
                 return []
+
+
+def _asks(vms: Sequence[Vm], *, given_up: bool) -> list[str]:
+    return [
+        ask_line(vm.ref.cluster, vm.ref.region, vm.ref.provisioning, vm.usd_per_hour)
+        for vm in vms
+        if vm.given_up is given_up
+    ]
 
 
 def status_line(job: Job | None, elapsed_s: float, now: float) -> Text:

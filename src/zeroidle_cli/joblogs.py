@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from zeroidle.contracts import names
@@ -57,11 +57,18 @@ class Lines:
 class JobLog:
     """The log of a job, across its attempts."""
 
-    def __init__(self, connection: Connection, job: Job, since: float = 0.0) -> None:
-        """Only parts that were written after `since`, in seconds since the epoch."""
+    def __init__(
+        self,
+        connection: Connection,
+        job: Job,
+        since: float = 0.0,
+        pause: Callable[[], None] = lambda: time.sleep(FOLLOW_S),
+    ) -> None:
+        """Only parts that were written after `since`, in seconds since the epoch; `pause` is between two looks."""
         self.job = job
         self._connection = connection
         self._since = since
+        self._pause = pause
 
     def read(self, *, follow: bool = False) -> Iterator[Line]:
         """All lines, oldest first; with `follow` those to come, until the job is over."""
@@ -83,7 +90,7 @@ class JobLog:
                 yield from (Line(attempt, text) for text in lines.feed(data))
             if over or not follow:
                 break
-            time.sleep(FOLLOW_S)
+            self._pause()
             self.job = Ledger(self._connection).find(self.job.job_id) or self.job
         yield from (Line(attempt, text) for text in lines.end())
 

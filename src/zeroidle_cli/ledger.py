@@ -20,6 +20,7 @@ from zeroidle_cli.exits import NO_SUCH_JOB
 READERS = 8
 RECORDS = "jobs/"
 SUMMARY = "summary.json"
+OUTPUT = "output"  # below the folder of an attempt on a machine, beside its logs
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,18 +56,23 @@ def progress_of(job: Job) -> str:
 
 def ask_line(cluster: str, region: str, how: Provisioning, usd_per_hour: float) -> str:
     """One VM that was asked for."""
-    return f"asked for {' '.join([cluster, 'in', region, *_how(how)])}, {usd(usd_per_hour)} an hour"
+    return f"asked for {' '.join([cluster, 'in', region, *_how(how)])}, {hourly(usd_per_hour)}"
+
+
+def hourly(usd_per_hour: float) -> str:
+    """The price of a machine."""
+    return f"${usd_per_hour:,.2f} an hour"
 
 
 def tried_line(tried: Tried, now: float) -> str:
-    """What came of asking at a place: `1xl4 in us-east1: STOCKOUT, next try in 2 min`."""
+    """What came of asking at a place: `1xl4 in us-east1: STOCKOUT, again in 2 min`."""
     where = " ".join([tried.cluster, "in", tried.region, *_how(tried.provisioning)])
     return ", ".join(filter(None, (f"{where}: {printable(tried.code)}", next_try(tried, now))))
 
 
 def next_try(tried: Tried, now: float) -> str:
     """When it may be asked there again, if that is still to come."""
-    return "" if tried.next_at is None or tried.next_at <= now else f"next try in {age(tried.next_at - now)}"
+    return "" if tried.next_at is None or tried.next_at <= now else f"again in {age(tried.next_at - now)}"
 
 
 def story_table(story: Sequence[Tried], now: float) -> Table:
@@ -81,14 +86,14 @@ def story_table(story: Sequence[Tried], now: float) -> Table:
 
 
 def story_summary(story: Sequence[Tried], places: int) -> str:
-    """`tried 2 of 12 places`: of those that fit."""
+    """`2 of 12 places refused`: of those that fit. Nothing where none did."""
     refused = {(each.cluster, each.region) for each in story if each.code != capacity.CLAIMED}
-    return f"{len(refused)} of {places} places refused" if refused else ""
+    return f"{len(refused)} of {max(places, len(refused))} places refused" if refused else ""
 
 
 def attempts_table(job: Job, now: float) -> Table:
     """A line for each attempt: where, how long, what it cost and how it ended."""
-    columns = [Column("ATTEMPT", right=True), Column("ENDED"), Column("ON", long=True), Column("BEGAN", long=True)]
+    columns = [Column("ATTEMPT", right=True), Column("STATE"), Column("ON", long=True), Column("BEGAN (UTC)")]
     columns += [Column("RAN", right=True), Column("COST", right=True)]
     rows: list[list[str | Text]] = []
     for past in job.history:
@@ -96,7 +101,7 @@ def attempts_table(job: Job, now: float) -> Table:
         on = "" if worker is None else f"{worker.vm.cluster} {worker.zone}"
         ran = None if past.started_at is None else past.ended_at - past.started_at
         cost = usd(past.cost_usd) if past.cost_usd else ""
-        rows.append([str(past.number), past.reason.value, on, moment(past.started_at), duration(ran), cost])
+        rows.append([str(past.number), past.reason.value, on, _time(past.started_at), duration(ran), cost])
     current = total_cost(job, now) - sum(past.cost_usd for past in job.history)
     on = place_of(job) if job.machines.worker is not None else ""
     rows.append(
@@ -104,7 +109,7 @@ def attempts_table(job: Job, now: float) -> Table:
             str(job.attempt),
             state_text(job.state.value),
             on,
-            moment(job.started_at),
+            _time(job.started_at),
             duration(ran_s(job, now)),
             usd(current) if current else "",
         ]
@@ -132,6 +137,11 @@ def timeline(job: Job) -> list[tuple[str, str]]:
 def waits_for_a_machine(job: Job) -> bool:
     """Nobody has claimed its current attempt yet."""
     return isinstance(job.run, MachineRun) and job.state in (State.QUEUED, State.PROVISIONING)
+
+
+def _time(at: float | None) -> str:
+    """A moment where the head of the column says that it is UTC."""
+    return moment(at).removesuffix(" UTC")
 
 
 def _how(provisioning: Provisioning) -> tuple[str, ...]:

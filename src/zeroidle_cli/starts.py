@@ -79,7 +79,7 @@ def check(wanted: Wanted, catalog: Catalog) -> None:
 
 def readable_id(image: str | None, command: Sequence[str], suffix: str) -> str:
     """`train-k3x9q` of `python train.py`, `bert-k3x9q` of the image `registry/bert:2`."""
-    words = [word for word in command if not word.startswith("-")]
+    words = [word.split()[0] for word in command if word.strip() and not word.startswith("-")]
     paths = [PurePosixPath(word) for word in words]
     said = [path.name.split(".")[0] for path in paths if not _INTERPRETERS.fullmatch(path.name)]
     if not said and image is not None and not words:

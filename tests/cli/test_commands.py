@@ -151,7 +151,7 @@ def test_show_of_a_failed_job_tells_why_and_what_to_do(cloud: Connection, ran: R
 def test_a_job_that_does_not_exist_is_an_error(cloud: Connection, ran: Ran, call: Call, command: str) -> None:
     called = call(command, "u-nobody", "--state", cloud.state)
 
-    assert called.code == 1
+    assert called.code == 102
     assert "u-nobody" in called.err
 
 

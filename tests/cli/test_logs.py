@@ -117,7 +117,7 @@ def test_logs_of_no_single_job_are_an_error(tmp_path: Path, writer: LogWriter, c
 
     called = call("logs", text, "--state", tmp_path, "--json")
 
-    assert (called.code, called.out, called.error["code"]) == (1, "", "NO_SUCH_JOB")
+    assert (called.code, called.out, called.error["code"]) == (102, "", "NO_SUCH_JOB")
 
 
 def test_logs_can_be_limited_to_a_service_and_to_the_last_minutes(

@@ -23,10 +23,13 @@ def add(
     ],
     resource: Annotated[str, typer.Option(help="`bucket/name`, a topic, a service; * stands for anything.")] = "*",
     action: Annotated[
-        str, typer.Option(help="fail, fail_after, delay, drop, disconnect, duplicate, reorder or kill.")
+        str, typer.Option(help="fail, fail_after, delay, drop, disconnect, duplicate, reorder, kill or preempt.")
     ] = "fail",
     status: Annotated[int, typer.Option(help="HTTP status of fail and fail_after.")] = 503,
     code: Annotated[str, typer.Option(help="gRPC code in place of the status: RESOURCE_EXHAUSTED, ...")] = "",
+    reason: Annotated[
+        str, typer.Option(help="Of a VM that cannot be had, as ZONE_RESOURCE_POOL_EXHAUSTED or QUOTA_EXCEEDED.")
+    ] = "",
     delay: Annotated[float, typer.Option(metavar="SECONDS", help="Of delay and reorder; virtual time.")] = 0.0,
     delay_max: Annotated[float, typer.Option(metavar="SECONDS", help="A random delay of up to so many.")] = 0.0,
     after_bytes: Annotated[
@@ -43,7 +46,8 @@ def add(
 
     Actions: fail answers an error without acting; fail_after acts, then answers it; delay acts late; drop closes the
     connection without acting (or loses one delivery); disconnect acts, and closes it before the answer or in the middle
-    of it; duplicate and reorder are for deliveries; kill ends the instance that has the request.
+    of it; duplicate and reorder are for deliveries; kill ends the instance that has the request, or a VM; preempt takes
+    a VM back, so long after it was told.
     """
     order = {
         "call": call,
@@ -51,6 +55,7 @@ def add(
         "action": action,
         "status": status,
         "code": code,
+        "reason": reason,
         "delay_s": delay,
         "delay_max_s": delay_max,
         "after_bytes": after_bytes,
@@ -91,7 +96,7 @@ def _action(fault: dict[str, Any]) -> str:
     """`fail 503`, `delay 2 s`, with the chance of it where it has one."""
     told = fault["action"]
     if told in ("fail", "fail_after"):
-        told += f" {fault['code'] or fault['status']}"
+        told += f" {fault['reason'] or fault['code'] or fault['status']}"
     elif fault["delay_s"] or fault["delay_max_s"]:
         told += f" {fault['delay_s']:g}" + (f"-{fault['delay_max_s']:g} s" if fault["delay_max_s"] else " s")
     if fault["after_bytes"] is not None:

@@ -17,12 +17,11 @@ from zeroidle.core.pipeline import output_folder
 from zeroidle.errors import PermanentError
 from zeroidle_cli import project
 from zeroidle_cli.connection import Connection, connect
-from zeroidle_cli.ledger import Ledger
+from zeroidle_cli.ledger import OUTPUT, Ledger
 from zeroidle_cli.options import JobArgument, JsonOption, StateOption
 from zeroidle_cli.output import err, escape, out, print_json
 
 REPORT = "report.html"
-OUTPUT = "output"  # below the folder of an attempt, beside its logs
 
 
 def results(

@@ -14,10 +14,11 @@ from zeroidle.core.placement import Catalog, Offer
 from zeroidle_cli import offers, project
 from zeroidle_cli.connection import Connection, connect
 from zeroidle_cli.exits import of_shown
-from zeroidle_cli.ledger import Ledger
+from zeroidle_cli.ledger import OUTPUT, Ledger
 from zeroidle_cli.machinejobs import (
     attempts_table,
     command_of,
+    hourly,
     place_of,
     progress_of,
     story_summary,
@@ -46,7 +47,8 @@ def show(job_id: JobArgument, state: StateOption = None, as_json: JsonOption = F
         catalog = connection.deployment.catalog
         places = _places(connection, job, now)
         commands = [connection.command(*words) for words in _next_words(job)]
-    place = f"gs://{folder.bucket}/{folder.prefix}/" if folder else None
+    below = f"{OUTPUT}/" if isinstance(job.run, MachineRun) else ""
+    place = f"gs://{folder.bucket}/{folder.prefix}/{below}" if folder else None
     if as_json:
         told = {"job": job, "reports": reports, "result": place, "looked_after": active}
         if isinstance(job.run, MachineRun):
@@ -97,12 +99,9 @@ def _print(job: Job, reports: list[dict[str, Any]], place: str | None, now: floa
 
 def _print_machine(job: Job, places: Sequence[Offer], catalog: Catalog, now: float) -> None:
     """How it came to its machines, and what it did on them."""
-    if job.machines.story:
-        out.print()
+    if summary := story_summary(job.machines.story, len(places)):
+        out.print(f"\n[dim]{summary}[/]")
         out.print(story_table(job.machines.story, now))
-    summary = story_summary(job.machines.story, len(places))
-    if summary:
-        out.print(f"[dim]{summary}[/]")
     if waits_for_a_machine(job):
         out.print("\n[dim]where it may be asked for, in this order:[/]")
         out.print(offers.offers_table(places[:SHOWN_OFFERS], catalog, now))
@@ -163,7 +162,7 @@ def _run_facts(job: Job) -> list[tuple[str, str]]:
             rows = [("runs", command_of(job.run))]
             rows.append(("wants", f"{' or '.join(wanted.accelerators)}{where}, {wanted.provisioning.value}"))
             if worker is not None:
-                rows.append(("on", f"{worker.vm.name}, {place_of(job)}, {usd(worker.usd_per_hour)} an hour"))
+                rows.append(("on", f"{worker.vm.name}, {place_of(job)}, {hourly(worker.usd_per_hour)}"))
             return rows
         case None:
             return []

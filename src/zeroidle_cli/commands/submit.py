@@ -11,14 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
-from zeroidle.contracts.messages import MachineRun, Start
+from zeroidle.contracts.messages import Start
 from zeroidle.contracts.records import Job, State
 from zeroidle_cli import messages, project, starts
 from zeroidle_cli.connection import Connection, connect
 from zeroidle_cli.exits import INTERRUPTED, WrongUsage, of_machine_job
 from zeroidle_cli.follow import until_over
 from zeroidle_cli.ledger import Ledger
-from zeroidle_cli.machinejobs import command_of, total_cost
+from zeroidle_cli.machinejobs import total_cost
 from zeroidle_cli.offers import Place, document, first_choice, market, offers_table, ranked
 from zeroidle_cli.options import (
     AcceleratorOption,
@@ -166,7 +166,7 @@ def _offer(connection: Connection, start: Start) -> list[dict[str, Any]]:
         most = max(prices) * limits.max_runtime_s / 3600
         most = most if limits.max_cost_usd is None else min(most, limits.max_cost_usd)
         told = f"at most about {usd(most)} an attempt, which may run {duration(limits.max_runtime_s)}"
-        err.print(f"{escape(command_of(run))}: {told}", soft_wrap=True)
+        err.print(f"{start.job_id}: {told}")
     return [document(each, deployment.catalog, chosen or set()) for each in found]
 
 
@@ -232,8 +232,8 @@ def _print_end(connection: Connection, job: Job) -> None:
         for line in filter(None, (f"{job.failure.code}: {job.failure.message}", job.failure.hint)):
             out.print(f"  {escape(line)}", soft_wrap=True)
     words: list[tuple[str, ...]] = [("logs", job.job_id)]
-    if job.result is not None and isinstance(job.run, MachineRun):
-        out.print(f"  {job.result.files:,} file{'s' if job.result.files != 1 else ''}", soft_wrap=True)
+    if job.result is not None and job.result.files:
+        out.print(f"  {job.result.files:,} file{'s' if job.result.files != 1 else ''}")
         words.insert(0, ("results", job.job_id, "--save", "DIR"))
     if job.state is not State.SUCCEEDED:
         words.append(("show", job.job_id))
