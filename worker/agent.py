@@ -10,8 +10,10 @@ the attempt.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 from worker.ports import Assigned, Container, Output, Tools
 from zeroidle.contracts.machines import Report, Worker
@@ -30,7 +32,10 @@ POLL_S = 1.0
 FIRST_JOB_S = 120.0
 # It takes no more jobs so long before its time is over, so that nobody deletes it with one.
 MARGIN_S = 10.0
-LAST_BEAT_TRIES = 8
+# How often it tries to tell of an end whose files are up; the ledger has its last word already.
+LAST_TRIES = 8
+# Reports of a job that wait to be passed on, and how many are in one step: the beats come between.
+MAX_REPORTS, REPORTS_A_STEP = 1000, 20
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +60,25 @@ class _Work:
         self.kill_at = 0.0
         self.progress: Progress | None = None
         self.message = ""
+        self.reports: deque[tuple[str, dict[str, Any]]] = deque()  # operation and data
         self.published: int | None = None
         self.last_beat: Heartbeat | None = None
         self.tries = 0
+
+    def take(self, said: Output) -> None:
+        """What the container said."""
+        self.progress = said.progress or self.progress
+        self.message = said.message or self.message
+        room = MAX_REPORTS - len(self.reports)
+        self.reports.extend(said.reports[:room])
+        if len(said.reports) > room:
+            log.error("job %s reports too much: %d reports are dropped", self.job.job_id, len(said.reports) - room)
+
+    def pass_on(self, to: Callable[[Job, str, dict[str, Any]], None], count: int) -> None:
+        """Its reports, at most `count`, each once it can be. Raises TemporaryError."""
+        for _ in range(min(count, len(self.reports))):
+            to(self.job, *self.reports[0])
+            self.reports.popleft()
 
 
 class Agent:
@@ -70,6 +91,7 @@ class Agent:
         self._tools = tools
         self._folder_of = folder_of
         self._work: _Work | None = None
+        self._assigned: Assigned | None = None  # taken, and not known yet whether it is ours
         self._idle_until = tools.clock.now() + FIRST_JOB_S
         self._told_to_end = False
 
@@ -96,39 +118,39 @@ class Agent:
         now = self._tools.clock.now()
         if self._told_to_end or self._tools.host.is_preempted() or now > self._idle_until - MARGIN_S:
             return self._leave()
-        assigned = self._tools.assignments.take()
-        if assigned is not None:
-            self._consider(assigned)
-            return 0.0
-        return POLL_S
+        self._assigned = self._assigned or self._tools.assignments.take()
+        if self._assigned is None:
+            return POLL_S
+        self._consider(self._assigned)
+        return 0.0
 
     def _leave(self) -> float:
+        if self._assigned is not None:
+            self._assigned.give_back()
+            self._assigned = None
         self._tools.assignments.close()
         self._tools.host.delete()
         self.is_over = True
         return 0.0
 
     def _consider(self, assigned: Assigned) -> None:
-        """Claim the attempt if it still waits."""
-        try:
-            stored = self._tools.jobs.load(assigned.job_id)
-            job = None if stored is None else stored.job
-            if job is None or not self._fits(job, assigned.attempt) or not self._claim(job):
-                assigned.settle()
-                return
-        except TemporaryError:
-            assigned.give_back()
-            raise
+        """Claim the attempt if it still waits. After a temporary error again, since the claim may have become ours."""
+        stored = self._tools.jobs.load(assigned.job_id)
+        job = stored.job if stored is not None and self._fits(stored.job, assigned.attempt) else None
+        if job is not None and not self._report(Report(worker=self.worker, job_id=job.job_id, attempt=job.attempt)):
+            return  # this VM leaves, and gives it back
+        if job is not None and not self._claim(job):
+            job = None
+        self._assigned = None
         assigned.settle()
-        self._begin(job)
+        if job is not None:
+            self._begin(job)
 
     def _fits(self, job: Job, attempt: int) -> bool:
         waits = job.state in (State.QUEUED, State.PROVISIONING) and job.attempt == attempt
         return waits and isinstance(job.run, MachineRun) and job.run.wanted.provisioning is self.worker.vm.provisioning
 
     def _claim(self, job: Job) -> bool:
-        if not self._report(Report(worker=self.worker, job_id=job.job_id, attempt=job.attempt)):
-            return False
         try:
             self._tools.jobs.take(job.job_id, job.attempt, self.worker)
         except Conflict:
@@ -160,37 +182,53 @@ class Agent:
     # Working
 
     def _working(self, work: _Work) -> float:
-        now = self._tools.clock.now()
-        self._listen(work)
-        if work.container.exit_code() is not None:
+        """What this machine decides alone comes first, so that it is done also while the cloud does not answer."""
+        self._end_if_due(work)
+        has_ended = work.container.exit_code() is not None
+        if work.ending is not Ending.FENCED:
+            self._listen(work, has_ended=has_ended)
+        if has_ended:
             return self._ended(work, work.ending or Ending.EXITED)
-        if work.ending is not None:
-            if now >= work.kill_at:
-                work.container.kill()
-        elif self._told_to_end or self._tools.host.is_preempted():
-            self._stop(work, Ending.PREEMPTED, PREEMPTED_GRACE_S)
-        if now >= work.beat_at:
-            work.beat_at = now + BEAT_S
+        if self._tools.clock.now() >= work.beat_at:
             self._beat(work)
+            work.beat_at = self._tools.clock.now() + BEAT_S
         return POLL_S
 
-    def _listen(self, work: _Work) -> None:
-        said: Output = work.container.output()
-        work.progress = said.progress or work.progress
-        work.message = said.message or work.message
-        for operation, data in said.reports:
-            self._tools.reporter.meta(
-                Meta(
-                    schema=1,
-                    job_id=work.job.job_id,
-                    user_id=work.job.user_id,
-                    attempt=work.job.attempt,
-                    created_at=self._tools.clock.now(),
-                    sender="job",
-                    operation=operation,
-                    data=data,
-                )
-            )
+    def _end_if_due(self, work: _Work) -> None:
+        if work.container.exit_code() is not None:
+            return
+        if work.ending is None and (self._told_to_end or self._tools.host.is_preempted()):
+            self._stop(work, Ending.PREEMPTED, PREEMPTED_GRACE_S)
+        elif work.ending is not None and self._tools.clock.now() >= work.kill_at:
+            work.container.kill()
+
+    def _listen(self, work: _Work, *, has_ended: bool) -> None:
+        """Take what the container said. What cannot be passed on now waits, and keeps no beat from being sent."""
+        try:
+            said: Output = work.container.output()
+            work.take(said)
+            work.pass_on(self._report_of_job, REPORTS_A_STEP if not has_ended else MAX_REPORTS)
+        except TemporaryError as error:
+            work.tries += has_ended
+            if has_ended and work.tries < LAST_TRIES:
+                raise
+            log.warning("the log or a report of job %s waits: %s", work.job.job_id, error.message)
+
+    def _report_of_job(self, job: Job, operation: str, data: dict[str, Any]) -> None:
+        meta = Meta(
+            schema=1,
+            job_id=job.job_id,
+            user_id=job.user_id,
+            attempt=job.attempt,
+            created_at=self._tools.clock.now(),
+            sender="job",
+            operation=operation,
+            data=data,
+        )
+        try:
+            self._tools.reporter.meta(meta)
+        except PermanentError as error:
+            log.error("a report of job %s is dropped: %s", job.job_id, error.message)
 
     def _beat(self, work: _Work) -> None:
         self._check_record(work)
@@ -222,11 +260,11 @@ class Agent:
             if work.published is None:
                 work.published = work.container.publish(work.folder)
             self._last_beat(work, ending)
-        work.container.discard()
-        self._work = None
         now = self._tools.clock.now()
         self._idle_until = now + work.run.keep_alive_s if ending is Ending.EXITED else now
-        self._report(Report(worker=self.worker, idle_until=self._idle_until - MARGIN_S))
+        self._report(Report(worker=self.worker, idle_until=self._idle_until))
+        work.container.discard()
+        self._work = None
         return 0.0
 
     def _last_beat(self, work: _Work, ending: Ending) -> None:
@@ -237,7 +275,7 @@ class Agent:
             self._tools.reporter.beat(beat)
         except ZeroidleError:
             work.tries += 1
-            if work.tries < LAST_BEAT_TRIES:
+            if work.tries < LAST_TRIES:
                 raise
             log.exception("the last beat of job %s did not get through", work.job.job_id)
 

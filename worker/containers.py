@@ -91,7 +91,7 @@ class Process:
                 self._process = subprocess.Popen(
                     list(words),
                     env=env,
-                    cwd=space.path,
+                    cwd=space.work,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
