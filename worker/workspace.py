@@ -175,6 +175,6 @@ def _told(line: bytes) -> Progress | str | tuple[str, dict[str, Any]] | None:
         operation, data = value.get("operation"), value.get("data", {})
         if isinstance(operation, str) and 1 <= len(operation) <= 100 and isinstance(data, dict):
             return operation, data
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     return None
