@@ -155,3 +155,12 @@ def test_a_model_is_named_with_or_without_its_version(text: str, model: ModelRef
 def test_what_names_no_model_is_refused(text: str) -> None:
     with pytest.raises(InvalidMessage, match=r"field (name|version)"):
         ModelRef.parse(text)
+
+
+def test_an_error_quotes_no_more_than_a_line_of_what_was_sent() -> None:
+    for broken in ({"status": "x" * 10_000}, {"\x1b[31m" + "k" * 10_000: 1}):
+        with pytest.raises(InvalidMessage) as caught:
+            codec.decode(json.dumps(broken).encode(), Heartbeat)
+
+        assert len(caught.value.message) < 500
+        assert caught.value.message.isprintable()

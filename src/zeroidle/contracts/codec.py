@@ -10,6 +10,7 @@ import msgspec
 from zeroidle.errors import InvalidMessage, printable
 
 T = TypeVar("T")
+MAX_PROBLEM = 300
 
 _PATH = re.compile(r"^(?P<problem>.*?)(?: - at (?:`key` in )?`(?P<path>\$[^`]*)`)?$", re.DOTALL)
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]")
@@ -52,7 +53,7 @@ def _value(data: bytes | str) -> Any:
     """What broke its contract, as plain values; None where it holds something that none can be, such as 1e400."""
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -60,7 +61,7 @@ def _explain(error: str, value: Any) -> str:
     """msgspec's sentence with the field in front and the offending part of `value` behind."""
     match = _PATH.match(error)
     path = (match and match["path"]) or "$"
-    problem = (match and match["problem"]) or error
+    problem = printable((match and match["problem"]) or error, MAX_PROBLEM)  # it may quote a value or a key
     found = _value_at(value, path)
     told = "" if value is None or isinstance(found, dict | list) else f" (it is {printable(found)!r})"
     return f"field {path[2:] or '(the whole)'}: {problem[0].lower()}{problem[1:]}{told}"

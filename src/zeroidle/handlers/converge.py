@@ -66,8 +66,8 @@ def _first_event(context: Context, event: Submitted) -> Event | None:
 
 def _submitted_before(context: Context, event: Submitted) -> Outcome:
     stored = load(context, event.job_id)
-    converge(context, stored)
     require_owner(stored.job, event.user_id)
+    converge(context, stored)
     if stored.job.run is not None and stored.job.run != event.run:
         log.error("job %s was accepted before with another run; this start is ignored", event.job_id)
     return Outcome.DUPLICATE

@@ -7,14 +7,17 @@ from zeroidle.contracts.events import PubSubMessage
 from zeroidle.contracts.messages import Meta
 from zeroidle.errors import PermanentError
 from zeroidle.handlers.context import Outcome
-from zeroidle.handlers.records import require_owner
+from zeroidle.handlers.records import require_attempt, require_owner
 from zeroidle.ports import JobStore
 
 MAX_BYTES = 256 * 1024
 
 
 def on_job_meta(jobs: JobStore, message: PubSubMessage) -> Outcome:
-    """One object a message. Raises InvalidMessage, PermanentError (too large, no such job), TemporaryError."""
+    """One object a message.
+
+    Raises InvalidMessage, PermanentError (too large, no such job or attempt, another user's), TemporaryError.
+    """
     if len(message.data) > MAX_BYTES:
         raise PermanentError(
             f"a meta message of {len(message.data)} bytes; at most {MAX_BYTES} are kept",
@@ -25,5 +28,6 @@ def on_job_meta(jobs: JobStore, message: PubSubMessage) -> Outcome:
     if stored is None:
         raise PermanentError(f"a report on job {meta.job_id}, which there is not", code="NO_SUCH_JOB")
     require_owner(stored.job, meta.user_id)
+    require_attempt(stored.job, meta.attempt)
     jobs.add_meta(meta, message.message_id)
     return Outcome.APPLIED

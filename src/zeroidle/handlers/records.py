@@ -46,3 +46,11 @@ def require_owner(job: Job, user_id: str) -> None:
             code="NOT_THE_OWNER",
             hint="Job ids are unique; choose another one.",
         )
+
+
+def require_attempt(job: Job, attempt: int) -> None:
+    """Raises PermanentError if the job has not come to that attempt: it is in the record before anybody runs it."""
+    if attempt > job.attempt:
+        raise PermanentError(
+            f"job {job.job_id} has come to attempt {job.attempt}, not {attempt}", code="NO_SUCH_ATTEMPT"
+        )
