@@ -16,6 +16,10 @@ TIMEOUT_S = 120
 GCLOUD = shutil.which("gcloud")
 
 needs_gcloud = pytest.mark.skipif(GCLOUD is None, reason="gcloud is not installed")
+# A call takes a second or two of CPU time: what goes beyond `test_gcloud.py` is asked for.
+thorough = pytest.mark.skipif(
+    GCLOUD is None or os.environ.get("GCLOUD_TESTS") != "all", reason="needs gcloud, and GCLOUD_TESTS=all"
+)
 
 
 def gcloud(
@@ -32,6 +36,7 @@ def gcloud(
     """
     # Of the caller's own environment only what any program needs: no setting of a gcloud that somebody uses here.
     own = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    own["CLOUDSDK_STORAGE_PROCESS_COUNT"] = "1"  # for a few small files it would start a pool of processes
     ended = subprocess.run(
         [GCLOUD or "gcloud", *map(str, arguments)],
         env={**own, **cloud.environment(), **cloud.gcloud_environment(), **environment},

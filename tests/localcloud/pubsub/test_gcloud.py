@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from localcloud.cloud import CloudConfig, LocalCloud, running
-from tests.localcloud.gcloud import gcloud, needs_gcloud
+from tests.localcloud.gcloud import gcloud, thorough
 
-pytestmark = [pytest.mark.slow, needs_gcloud]
+pytestmark = [pytest.mark.slow, thorough]
 
 
 @pytest.fixture(scope="module")

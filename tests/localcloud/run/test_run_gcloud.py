@@ -13,9 +13,9 @@ import pytest
 from localcloud.cloud import CloudConfig, Deployment, LocalCloud, running
 from localcloud.run.jobs import JobSpec
 from localcloud.run.state import ServiceSpec
-from tests.localcloud.gcloud import gcloud, needs_gcloud
+from tests.localcloud.gcloud import gcloud, thorough
 
-pytestmark = needs_gcloud
+pytestmark = thorough
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from localcloud.cloud import CloudConfig, Deployment, LocalCloud, running
-from tests.localcloud.gcloud import gcloud, needs_gcloud
+from tests.localcloud.gcloud import gcloud, thorough
 
-pytestmark = [pytest.mark.slow, needs_gcloud]
+pytestmark = [pytest.mark.slow, thorough]
 
 FILES = {"a.txt": b"first\n", "sub/b \u00fc.txt": b"second\n", "sub/c.bin": os.urandom(300_000)}
 
