@@ -77,6 +77,13 @@ def check(wanted: Wanted, catalog: Catalog) -> None:
         raise WrongUsage(problem, hint=LIST_OFFERS)
 
 
+def offers_words(wanted: Wanted) -> list[str]:
+    """The command that lists all places that fit."""
+    words = ["offers", "--accelerator", ",".join(wanted.accelerators)]
+    words += [word for region in wanted.regions for word in ("--region", region)]
+    return words if wanted.provisioning is Provisioning.STANDARD else [*words, f"--{wanted.provisioning.value}"]
+
+
 def readable_id(image: str | None, command: Sequence[str], suffix: str) -> str:
     """`train-k3x9q` of `python train.py`, `bert-k3x9q` of the image `registry/bert:2`."""
     words = [word.split()[0] for word in command if word.strip() and not word.startswith("-")]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +23,7 @@ from zeroidle.contracts import codec, names
 from zeroidle.contracts.records import Job
 from zeroidle.contracts.services import ObjectRef
 from zeroidle_cli import project
-from zeroidle_cli.commands import submit
+from zeroidle_cli.commands import jobs, submit
 from zeroidle_cli.commands.results import local_path
 from zeroidle_cli.connection import Connection, connect
 from zeroidle_cli.joblogs import JobLog, Lines, shown
@@ -185,6 +188,32 @@ def test_a_detached_job_is_not_finished_and_then_stopped(
     assert shown.code == 101
     assert "where it may be asked for" in shown.out
     assert "slow  STOP" in stopped.err
+
+
+def test_ctrl_c_detaches_and_says_how_to_come_back(machines: Connection, call: Call) -> None:
+    command = [sys.executable, "-m", "zeroidle_cli.main", "submit", "-y", "--accelerator", "1xl4", "--job-id", "left"]
+    words = ["--state", str(machines.state), "--", "sleep", "100"]
+    with subprocess.Popen([*command, *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if b"runs on" in line)
+        process.send_signal(signal.SIGINT)
+        told = process.stderr.read().decode()
+
+    assert process.returncode == 130
+    assert told.splitlines()[0] == "Detached; the job goes on."
+    assert f"zeroidle logs left -f --state {machines.state}" in told
+    assert call("show", "left", "--state", machines.state).code == 101
+
+
+def test_a_watched_list_comes_again_when_a_job_changes(machines: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "WATCH_S", 0.01)
+    changes = jobs.changes(machines, None, None)
+    before = next(changes)
+    put(machines, replace(second_attempt(), job_id="watched"))
+    after = next(changes)
+
+    assert "watched" not in [job.job_id for job in before.shown]
+    assert "watched" in [job.job_id for job in after.shown]
 
 
 def test_a_job_that_is_not_there_is_not_found(machines: Connection, call: Call) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Call, zeroidle
 from tests.cli.machine_factories import CATALOG
-from zeroidle.contracts.machines import Wanted
+from zeroidle.contracts.machines import Provisioning, Wanted
 from zeroidle.contracts.messages import LimitsAsked, Start
 from zeroidle_cli import starts
 from zeroidle_cli.exits import WrongUsage
@@ -92,6 +92,13 @@ def test_a_job_gets_a_readable_id_that_the_contract_takes(image: str | None, com
 
     assert job_id == f"{name}-k3x9q"
     assert a_start(job_id=job_id).job_id == job_id
+
+
+def test_the_command_that_lists_all_offers_asks_for_the_same() -> None:
+    wanted = Wanted(accelerators=["1xl4", "8xh100"], regions=["us-east1"], provisioning=Provisioning.FLEX_START)
+
+    words = "offers --accelerator 1xl4,8xh100 --region us-east1 --flex-start"
+    assert " ".join(starts.offers_words(wanted)) == words
 
 
 def test_options_that_take_several_and_times_with_units() -> None:

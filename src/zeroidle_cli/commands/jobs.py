@@ -87,7 +87,7 @@ def _listing(connection: Connection, status: Sequence[State] | None, limit: int 
 def _watch(connection: Connection, status: Sequence[State] | None, limit: int | None, as_json: bool) -> None:
     """On a terminal one list that changes; else, a list for each change. Ends by Ctrl-C only."""
     if as_json or not out.is_terminal:
-        for listing in _changes(connection, status, limit):
+        for listing in changes(connection, status, limit):
             if as_json:
                 sys.stdout.write(msgspec.json.encode(listing.document).decode() + "\n")
             else:
@@ -101,7 +101,8 @@ def _watch(connection: Connection, status: Sequence[State] | None, limit: int | 
             time.sleep(WATCH_S)
 
 
-def _changes(connection: Connection, status: Sequence[State] | None, limit: int | None) -> Iterator[Listing]:
+def changes(connection: Connection, status: Sequence[State] | None, limit: int | None) -> Iterator[Listing]:
+    """The list now, and again after each change, without end."""
     seen = None
     while True:
         listing = _listing(connection, status, limit)

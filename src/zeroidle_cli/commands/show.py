@@ -106,7 +106,7 @@ def _print_machine(job: Job, places: Sequence[Offer], catalog: Catalog, now: flo
         out.print("\n[dim]where it may be asked for, in this order:[/]")
         out.print(offers.offers_table(places[:SHOWN_OFFERS], catalog, now))
         if len(places) > SHOWN_OFFERS:
-            err.print(f"[dim]{SHOWN_OFFERS} of {len(places)} shown; `zeroidle offers` lists all[/]")
+            err.print(f"[dim]{SHOWN_OFFERS} of {len(places)} shown; `zeroidle offers` lists all[/]", soft_wrap=True)
     if job.attempt > 0:
         out.print()
         out.print(attempts_table(job, now))

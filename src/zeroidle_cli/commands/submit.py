@@ -156,8 +156,7 @@ def _offer(connection: Connection, start: Start) -> list[dict[str, Any]]:
     chosen = first_choice(start, deployment, known, now)
     err.print(offers_table(found[:SHOWN_OFFERS], deployment.catalog, now, chosen or set()))
     if len(found) > SHOWN_OFFERS:
-        words = ("offers", "--accelerator", ",".join(run.wanted.accelerators))
-        told = f"{SHOWN_OFFERS} of {len(found)} shown; all: {connection.command(*words)}"
+        told = f"{SHOWN_OFFERS} of {len(found)} shown; all: {connection.command(*starts.offers_words(run.wanted))}"
         err.print(f"[dim]{escape(told)}[/]", soft_wrap=True)
     _say_what_follows(chosen, len(known.entries))
     prices = [each.usd_per_hour for each in found if (each.cluster, each.region) in (chosen or set())]
