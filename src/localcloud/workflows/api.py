@@ -20,13 +20,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from localcloud.gateway import read_body
-from localcloud.workflows import values
+from localcloud.workflows import choices, values
 from localcloud.workflows.callbacks import Busy, WrongMethod
 from localcloud.workflows.errors import ApiError, invalid, not_found
 from localcloud.workflows.state import Workflows
 from localcloud.workflows.table import METHODS, Method
 
-MAX_BODY_BYTES = 2 * 2**20  # Not documented: of a callback's request. Here: as large as a response may be.
+MAX_BODY_BYTES = choices.callback_bytes()
 _CALLBACK = (
     "/v1/projects/{project}/locations/{location}/workflows/{workflow}/executions/{execution}/callbacks/{callback}"
 )

@@ -206,6 +206,63 @@ async def run_in_order(runs: Sequence[Callable[[], Awaitable[Any]]]) -> list[Any
     return [await run() for run in runs]
 
 
+# HTTP and connectors
+
+
+def follows_redirects() -> bool:
+    """A redirect: an answer like any other, so that a call goes where the workflow says and only there."""
+    return False
+
+
+def header_bytes() -> int:
+    """How long a response header may be: 64 KiB, more than servers send; a longer one breaks the connection."""
+    return 64 * 1024
+
+
+def repeated_header(first: str, second: str) -> str:
+    """A response header that comes twice: its values joined by commas, which RFC 9110 says mean the same."""
+    return f"{first}, {second}"
+
+
+def body_without_text(body: bytes) -> bytes:
+    """A response that is no text in its character set: bytes. JSON that cannot be read is text, so nothing is lost."""
+    return body
+
+
+def upload_type() -> str:
+    """`objects.insert` without `uploadType`: media, the only one that a connector can send content with."""
+    return "media"
+
+
+def content_type(body: Any) -> str:
+    """The content type of an inserted object: what its value is, since the connector has no argument for it."""
+    types: dict[type, str] = {bytes: "application/octet-stream", str: "text/plain; charset=utf-8"}
+    return types.get(type(body), "application/json")
+
+
+def operation_result(operation: Mapping[str, Any]) -> Any:
+    """What a call gives that waits for an operation: its `response`, and without one the operation."""
+    return operation.get("response", operation)
+
+
+# What is kept
+
+
+def step_entries() -> int:
+    """How many step entries an execution keeps: its first 5,000, some 500 kB; later steps leave none."""
+    return 5_000
+
+
+def revisions() -> int:
+    """How many revisions a workflow keeps: the latest 100, and those that executions use, which may be replayed."""
+    return 100
+
+
+def callback_bytes() -> int:
+    """How large the request of a callback may be: 2 MiB, as large as a response, since both become a value."""
+    return 2 * 2**20
+
+
 def unencodable(value: Any) -> str:
     """Bytes in the JSON of an uncaught error, such as a binary response body: base64."""
     return base64.b64encode(value).decode()

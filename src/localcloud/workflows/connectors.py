@@ -12,8 +12,7 @@ Cloud Storage, as its connector page has it (https://cloud.google.com/workflows/
 `objects.insert` takes the content as `body` and the name as `name`, with `uploadType: "media"`; preconditions such as
 `ifGenerationMatch` are arguments. Object names are put into the URL as given, so a name with a slash must be encoded
 (text.url_encode) where it is part of a path. `objects.get` answers metadata, or with `alt: "media"` the content,
-decoded if it is JSON. Not documented: an insert without `uploadType` (here the same as media) and the object's content
-type (here application/json for a map or list, text/plain for a string, application/octet-stream for bytes).
+decoded if it is JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from functools import cache
 from typing import Any
 from urllib.parse import quote
 
-from localcloud.workflows import polling, values
+from localcloud.workflows import choices, polling, values
 from localcloud.workflows.auth import scopes_of
 from localcloud.workflows.errors import WorkflowError, runtime_error, type_error, value_error
 from localcloud.workflows.functions import Function, expect
@@ -87,7 +86,7 @@ CONNECTORS: Mapping[str, Connector] = {
         ("name", "uploadType", "contentEncoding", "kmsKeyName", "predefinedAcl", "projection", *_PRECONDITIONS),
         has_body=True,
         takes_media=True,
-        defaults={"uploadType": "media"},
+        defaults={"uploadType": choices.upload_type()},
     ),
     "googleapis.storage.v1.objects.list": Connector(
         "storage",
@@ -271,13 +270,11 @@ def _escaped(text: str) -> str:
 def _content(connector: Connector, body: Value, headers: dict[str, str]) -> bytes:
     if not connector.takes_media:
         expect({} if body is None else body, dict, "body")
+    headers["Content-Type"] = choices.content_type(body)
     if type(body) is bytes:
-        headers["Content-Type"] = "application/octet-stream"
         return body
     if type(body) is str:
-        headers["Content-Type"] = "text/plain; charset=utf-8"
         return body.encode()
-    headers["Content-Type"] = "application/json"
     return values.to_json({} if body is None else body).encode()
 
 

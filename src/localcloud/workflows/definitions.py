@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from localcloud.context import Context
+from localcloud.workflows import choices
 from localcloud.workflows.errors import ApiError, DeploymentError, invalid, not_found
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ MAX_ENV, MAX_ENV_BYTES = 20, 4 * 1024
 MAX_SOURCE_BYTES = 128 * 1024
 MAX_DESCRIPTION = 1000
 MAX_LABELS, MAX_LABEL = 64, 63
-# Not documented: how many revisions are kept. Here the latest, and those that executions use.
-MAX_REVISIONS = 100
+MAX_REVISIONS = choices.revisions()
 _RESERVED_ENV = ("GOOGLE", "WORKFLOWS")
 _NAME = re.compile(r"[A-Za-z]([-\w]{0,62}[A-Za-z0-9])?", re.ASCII)
 _PARENT = re.compile(r"projects/([^/]+)/locations/([^/]+)/workflows/([^/]+)")

@@ -3,7 +3,8 @@
 https://cloud.google.com/workflows/docs/debug-steps
 
 After a restart an execution is replayed, and so are its entries: those from before the restart have the time of the
-replay. Not documented: how many entries are kept. Here the first MAX_ENTRIES; later steps leave none.
+replay. How many are kept, `choices` says; later steps
+leave none.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from typing import Any
 
 import msgspec
 
-from localcloud.workflows import values
+from localcloud.workflows import choices, values
 from localcloud.workflows.errors import WorkflowError
 from localcloud.workflows.observe import StepRun, StepType
 
 TABLE = "workflows.steps"
-MAX_ENTRIES = 5_000
+MAX_ENTRIES = choices.step_entries()
 MAX_PAYLOAD = 16 * 1024  # characters of an exception
 
 IN_PROGRESS, SUCCEEDED, FAILED, CANCELLED = (

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from localcloud.context import Context
 from localcloud.faults import ConnectionLost, Injected
-from localcloud.workflows import values
+from localcloud.workflows import choices, values
 from localcloud.workflows.endpoints import Endpoints
 from localcloud.workflows.errors import runtime_error, type_error, value_error
 from localcloud.workflows.values import Value
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # a third of a second that a workflow without calls doesn't n
 
 DEFAULT_TIMEOUT_S, MAX_TIMEOUT_S = 300.0, 1800.0
 MAX_RESPONSE_BYTES = 2 * 1024 * 1024
-MAX_HEADER_BYTES = 64 * 1024  # Not documented: of one response header. Here a longer one breaks the connection.
 MAX_REASON = 300  # characters of why a connection broke; a parser's complaint quotes what it got
 USER_AGENT = "GoogleCloudWorkflows; (+https://cloud.google.com/workflows/docs)"
 # Shorter than the 2 s after which gunicorn closes an idle connection, so that a call rarely meets a closing one.
@@ -96,9 +95,12 @@ class HttpClient:
             self.in_flight -= 1
 
     async def _answer(self, request: Request, address: URL) -> dict[str, Value]:
-        # Not documented: redirects. Here they are answers like any other.
         async with self._pool().request(
-            request.method, address, headers=request.headers, data=request.body, allow_redirects=False
+            request.method,
+            address,
+            headers=request.headers,
+            data=request.body,
+            allow_redirects=choices.follows_redirects(),
         ) as response:
             body = bytearray()
             async for chunk in response.content.iter_any():
@@ -116,8 +118,8 @@ class HttpClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # the clock's timeout is the only one
                 skip_auto_headers=("Content-Type", "User-Agent"),
-                max_line_size=MAX_HEADER_BYTES,
-                max_field_size=MAX_HEADER_BYTES,
+                max_line_size=choices.header_bytes(),
+                max_field_size=choices.header_bytes(),
             )
         return self._session
 
@@ -142,11 +144,11 @@ def _reason(error: aiohttp.ClientConnectorError) -> str:
 
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, Value]:
-    """Names in canonical case. Not documented: a header that comes twice. Here: its values, joined by commas."""
+    """Names in canonical case."""
     headers: dict[str, Value] = {}
     for name, value in response.headers.items():
         canonical, text = _canonical(name), values.without_surrogates(value)
-        headers[canonical] = f"{headers[canonical]}, {text}" if canonical in headers else text
+        headers[canonical] = choices.repeated_header(headers[canonical], text) if canonical in headers else text
     return headers
 
 
@@ -155,7 +157,7 @@ def _canonical(name: str) -> str:
 
 
 def _decoded(body: bytes, response: aiohttp.ClientResponse) -> Value:
-    """Only `application/json` is decoded. Not documented: bytes that are no text (here bytes) and bad JSON (text)."""
+    """Only `application/json` is decoded."""
     if response.content_type == "application/json" and body:
         try:
             return values.from_json(body)
@@ -164,7 +166,7 @@ def _decoded(body: bytes, response: aiohttp.ClientResponse) -> Value:
     try:
         return body.decode(response.charset or "utf-8")
     except (UnicodeDecodeError, LookupError):
-        return body
+        return choices.body_without_text(body)
 
 
 def text_map(value: Value, what: str) -> dict[str, str]:

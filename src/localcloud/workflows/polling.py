@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from localcloud.workflows import values
+from localcloud.workflows import choices, values
 from localcloud.workflows.errors import runtime_error, value_error
 from localcloud.workflows.functions import expect
 from localcloud.workflows.values import Value
@@ -86,15 +86,12 @@ async def until_done(
 
 
 def google(version: str) -> LongRunning:
-    """`google.longrunning.Operation` of an API version.
-
-    Not documented: what the call gives. Here the operation's `response`, and without one the operation.
-    """
+    """`google.longrunning.Operation` of an API version."""
     return LongRunning(
         path=lambda operation: f"/{version}/{operation['name']}",
         is_done=lambda operation: operation.get("done") is True,
         error=lambda operation: operation.get("error"),
-        result=lambda operation: operation.get("response", operation),
+        result=choices.operation_result,
     )
 
 
