@@ -29,6 +29,7 @@ from zeroidle_cli.connection import Connection, connect
 from zeroidle_cli.joblogs import JobLog, Lines, shown
 from zeroidle_cli.ledger import Ledger
 
+BOOT_S = 0.1
 SCRIPT = (
     'echo "hello $WHO"; cd $ZEROIDLE_OUTPUT; mkdir sub; echo 1 > sub/one.txt; echo 2 > two;'
     ' echo \'{"done": 2, "total": 5, "unit": "epochs"}\' >> $ZEROIDLE_META;'
@@ -40,6 +41,7 @@ SCRIPT = (
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     """A local cloud of these tests' own."""
     with connect(project.find(ROOT), tmp_path_factory.mktemp("machines").resolve()) as opened:
+        boot_within(opened, BOOT_S)
         yield opened
 
 
@@ -57,6 +59,13 @@ def submitted(machines: Connection) -> Submitted:
     good = zeroidle(*words, "--job-id", "good", "--env", "WHO=Ada", "--keep-alive", "50m", "--", "sh", "-c", SCRIPT)
     bad = zeroidle(*words, "--job-id", "bad", "--json", "--", "sh", "-c", "echo out of cheese; exit 3")
     return Submitted(good, bad)
+
+
+def boot_within(connection: Connection, seconds: float) -> None:
+    """How long a VM takes until its agent starts."""
+    cloud = connection.cloud
+    assert cloud is not None
+    cloud.call(lambda: setattr(cloud.compute, "boot_s", seconds))
 
 
 def put(connection: Connection, job: Job) -> None:
@@ -172,16 +181,14 @@ def test_a_detached_job_is_not_finished_and_then_stopped(
     machines: Connection, submitted: Submitted, call: Call
 ) -> None:
     words = ("--accelerator", "1xa100-40gb", "--job-id", "slow", "--state", machines.state, "--detach")
-    cloud = machines.cloud
-    assert cloud is not None
-    cloud.call(lambda: setattr(cloud.compute, "boot_s", 3600.0))
+    boot_within(machines, 3600.0)
     try:
         detached = call("submit", "-y", *words, "--", "true")
         shown = call("show", "slow", "--state", machines.state)
         stopped = call("stop", "slow", "--state", machines.state)
         eventually(lambda: call("show", "slow", "--state", machines.state).code == 103, "slow is stopped")
     finally:
-        cloud.call(lambda: setattr(cloud.compute, "boot_s", 2.0))
+        boot_within(machines, BOOT_S)
 
     assert (detached.code, detached.out) == (0, "slow\n")
     assert f"zeroidle logs slow -f --state {machines.state}" in detached.err
