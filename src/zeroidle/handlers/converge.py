@@ -37,7 +37,8 @@ def submit(context: Context, event: Submitted, refusal: StartRefused | None = No
         stored = context.jobs.create(job)
     except Conflict:
         return _submitted_before(context, event)
-    converge(context, stored, is_new=True)
+    # Without a first event there is something to be seen: warm workers, who are to be told of it.
+    converge(context, stored, is_new=first is not None)
     return Outcome.ACCEPTED
 
 
