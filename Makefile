@@ -1,4 +1,4 @@
-# Everything a person or CI does here: setup · demo · test · survive · check · bench · lock. Python 3.11+ and make are all it takes.
+# Everything a person or CI does here: setup · demo · test · survive · simulate · check · bench · lock. Python 3.11+ and make are all it takes.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(addprefix --find-
 UNITS := functions:functions preprocess:services/preprocess gpu-inference:services/gpu_inference postprocess:services/postprocess worker:worker
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model demo test unit survive check format bench lock clean
+.PHONY: help setup model demo test unit survive simulate check format bench lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ unit: setup ## Run the quick tests only.
 
 survive: setup ## Kill the local cloud under load N times (200) and check that everything acknowledged is there.
 	SURVIVAL_ROUNDS=$(or $(N),200) $(BIN)/python -m pytest -q tests/localcloud/test_survival.py
+
+simulate: $(STAMP) ## Play N histories (10000) of jobs on machines from SEED (0) on; a failing one is shrunk.
+	$(BIN)/python -m tests.simulation.simulate --histories $(or $(N),10000) --seed $(or $(SEED),0)
 
 check: $(STAMP) ## Lint, types, import rules, and whether generated files are current.
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -63,6 +64,7 @@ class MemoryObjects:
     def __init__(self, now: Callable[[], float], faults: Faults, after: Callable[[str], None] = lambda _: None) -> None:
         self.now, self.faults, self.after = now, faults, after
         self.stored: dict[tuple[str, str], _Version] = {}
+        self._names: dict[str, list[str]] = {}  # of each bucket, in order
         self._last_generation = 1000
 
     def stat(self, ref: ObjectRef) -> ObjectInfo | None:
@@ -92,6 +94,8 @@ class MemoryObjects:
         self._last_generation += 1
         content = data.read_bytes() if isinstance(data, Path) else data
         version = _Version(content, self._last_generation, content_type, metadata or {}, self.now())
+        if (ref.bucket, ref.name) not in self.stored:
+            insort(self._names.setdefault(ref.bucket, []), ref.name)
         self.stored[ref.bucket, ref.name] = version
         self.after(f"write {ref.name}")
         self.faults.point(f"after write {ref.name}")
@@ -101,8 +105,9 @@ class MemoryObjects:
         return self.write(target, self.read(source)[0], if_generation=if_generation)
 
     def list(self, bucket: str, prefix: str, start: str = "") -> Iterator[ObjectInfo]:
-        for (where, name), version in sorted(self.stored.items()):
-            if where == bucket and name.startswith(prefix) and name >= start:
+        for name in self.names(bucket, prefix, start):
+            version = self.stored.get((bucket, name))
+            if version is not None:
                 yield self._info(ObjectRef(bucket=bucket, name=name), version)
 
     def delete(self, ref: ObjectRef, *, if_generation: int | None = None) -> None:
@@ -110,12 +115,16 @@ class MemoryObjects:
         if self._find(ref) is not None:
             self._require(ref, if_generation)
             del self.stored[ref.bucket, ref.name]
+            self._names[ref.bucket].remove(ref.name)
             self.after(f"delete {ref.name}")
         self.faults.point(f"after delete {ref.name}")
 
-    def names(self, bucket: str, prefix: str = "") -> list[str]:
-        """Names in a bucket, for checks."""
-        return [name for where, name in sorted(self.stored) if where == bucket and name.startswith(prefix)]
+    def names(self, bucket: str, prefix: str = "", start: str = "") -> list[str]:
+        """Names in a bucket, in order."""
+        names = self._names.get(bucket, [])
+        first = bisect_left(names, max(prefix, start))
+        past = next((at for at in range(first, len(names)) if not names[at].startswith(prefix)), len(names))
+        return names[first:past]
 
     def _find(self, ref: ObjectRef) -> _Version | None:
         found = self.stored.get((ref.bucket, ref.name))

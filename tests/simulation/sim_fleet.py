@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from zeroidle.errors import PermanentError, TemporaryError, ZeroidleError
 BOOT_S = 40.0
 DELETION_S = 30.0
 LEASE_S = 60.0
+SHOWN_KEPT = 16
 
 
 @dataclass(eq=False)
@@ -38,6 +40,7 @@ class Machine:
     ends_at: float | None = None
     ticks_unentered: int = 0  # ticks that could have found that it has no entry
     paused: bool = False  # it does not do anything, and does not know
+    skew: float = 0.0  # by how many seconds its clock is ahead
 
 
 class SimFleet:
@@ -52,6 +55,11 @@ class SimFleet:
         self.late_by: float | None = None  # the next create is answered by a time-out, and its VM comes so late
         self.late: list[tuple[float, VmRef]] = []
         self.boots = 0
+        self.stale_by = 0.0  # what the API shows is so old
+        self.deletes_refused = False  # as without the permission
+        self.deletion_s = DELETION_S
+        self.skew = 0.0  # of the clocks of VMs that boot from now on
+        self._shown: deque[tuple[float, dict[VmRef, VmView], list[tuple[VmRef, float]]]] = deque(maxlen=SHOWN_KEPT)
 
     # -- the port
 
@@ -70,22 +78,24 @@ class SimFleet:
     def view(self, ref: VmRef) -> VmView:
         if self.unavailable:
             raise TemporaryError("the Compute API does not answer")
+        if self.stale_by:
+            return self._as_shown()[0].get(ref, VmView(VmState.GONE))
         found = self.find(ref)
-        if found is None:
-            return VmView(VmState.GONE)
-        return VmView(found.state, found.refused if found.state is VmState.CREATING else "")
+        return VmView(VmState.GONE) if found is None else _view(found)
 
     def delete(self, ref: VmRef) -> None:
         self.faults.point(f"before delete vm {ref.name}")
+        if self.deletes_refused:
+            raise PermanentError("Required 'compute.instanceGroupManagers.update' permission", code="FORBIDDEN")
         found = self.find(ref)
         if found is not None and found.ends_at is None:
-            self._end(found, DELETION_S)
+            self._end(found, self.deletion_s)
         self.faults.point(f"after delete vm {ref.name}")
 
     def all(self) -> Iterator[tuple[VmRef, float]]:
         if self.unavailable:
             raise TemporaryError("the Compute API does not answer")
-        yield from [(machine.ref, machine.created) for machine in self.machines]
+        yield from self._as_shown()[1] if self.stale_by else self._listed()
 
     # -- what happens to VMs
 
@@ -112,6 +122,16 @@ class SimFleet:
             elif machine.state is VmState.CREATING and not machine.refused and self.now() - machine.created >= BOOT_S:
                 machine.state = VmState.RUNNING
                 boot(machine)
+        self._shown.append((self.now(), {each.ref: _view(each) for each in self.machines}, self._listed()))
+
+    def _listed(self) -> list[tuple[VmRef, float]]:
+        return [(machine.ref, machine.created) for machine in self.machines]
+
+    def _as_shown(self) -> tuple[dict[VmRef, VmView], list[tuple[VmRef, float]]]:
+        """What the API showed a while ago."""
+        then = self.now() - self.stale_by
+        before = [each for each in self._shown if each[0] <= then] or [(0.0, {}, [])]
+        return before[-1][1], before[-1][2]
 
     def _appear(self, ref: VmRef) -> None:
         found = self.find(ref)
@@ -121,12 +141,16 @@ class SimFleet:
             return
         self.boots += 1
         refused = self.stockouts.get((ref.cluster, ref.region), "")
-        self.machines.append(Machine(ref, self.now(), f"boot-{self.boots}", refused=refused))
+        self.machines.append(Machine(ref, self.now(), f"boot-{self.boots}", refused=refused, skew=self.skew))
 
     def _end(self, machine: Machine, seconds: float) -> None:
         machine.state, machine.ends_at = VmState.ENDING, self.now() + seconds
         if machine.agent is not None and not machine.preempted:
             machine.agent.end()
+
+
+def _view(machine: Machine) -> VmView:
+    return VmView(machine.state, machine.refused if machine.state is VmState.CREATING else "")
 
 
 @dataclass(eq=False)
@@ -246,6 +270,10 @@ class SimVmTools:
     def meta(self, meta: Meta) -> None:
         self.world.send("meta", json.loads(msgspec.json.encode(meta)))
 
+    # Clock
+    def now(self) -> float:
+        return float(self.world.time) + self.machine.skew
+
     # Host
     def is_preempted(self) -> bool:
         return self.machine.preempted
@@ -260,7 +288,7 @@ def boot(world: Any, machine: Machine) -> None:
     price = 0.0 if entry is None else entry.usd_per_hour
     worker = Worker(vm=machine.ref, zone=f"{machine.ref.region}-a", usd_per_hour=price, boot_id=machine.boot_id)
     vm: Any = SimVmTools(world, machine)
-    tools = Tools(vm, world.context.jobs, world.context.vms, vm, vm, vm, world)
+    tools = Tools(vm, world.context.jobs, world.context.vms, vm, vm, vm, vm)
 
     def folder_of(job: Job) -> Folder:
         return Folder(bucket="output", prefix=f"jobs/{job.job_id}/a{job.attempt}")
@@ -275,7 +303,9 @@ def step(world: Any, machine: Machine) -> None:
     world.faults.armed = True
     try:
         machine.agent.step()
-    except (Killed, ZeroidleError):
+    except Killed:
         machine.agent = None
+    except ZeroidleError:
+        pass  # its loop logs it and goes on
     finally:
         world.faults.armed = False

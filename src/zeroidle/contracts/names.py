@@ -93,12 +93,15 @@ def result_claim(job_id: str) -> str:
     return f"claims/{job_id}-result"
 
 
-def vm_name(job_id: str, attempt: int, choice: int = 0) -> str:
-    """Of the VM that is asked for an attempt: `job-a2`, and `job-a2b` for the second of the accelerators it may have.
+def vm_name(job_id: str, attempt: int, number: int = 0) -> str:
+    """Of a VM that is asked for an attempt: `job-a2`, then `job-a2b`, ..., `job-a2z`, `job-a2aa`.
 
-    The same in every region; but within one, where two groups may choose the same zone, no two VMs have one name.
+    No two have one name, wherever they are: what a slow handler still does to one of them is not done to the next.
     """
-    return f"{job_id}-a{attempt}{chr(ord('a') + choice) if choice else ''}"
+    number %= 26 * 27  # two letters fit; by then the first ones are long gone
+    first, second = divmod(number, 26)
+    letters = (chr(ord("a") + first - 1) if first else "") + (chr(ord("a") + second) if number else "")
+    return f"{job_id}-a{attempt}{letters}"
 
 
 def vm_entry(region: str, vm: str) -> str:

@@ -174,6 +174,7 @@ class Machines(Contract, frozen=True, kw_only=True):
     """The VMs of a job, and how it came to them."""
 
     vms: tuple[Vm, ...] = ()  # of all attempts, until the cloud says that they are gone
+    asked: int = 0  # VMs that were asked for in the current attempt
     told: tuple[ClusterName, ...] = ()  # clusters whose workers were told that the current attempt waits
     told_at: float | None = None  # the last time
     worker: Worker | None = None  # who claimed the current attempt

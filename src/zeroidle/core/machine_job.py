@@ -11,7 +11,7 @@ from typing import TypeAlias, assert_never
 
 from msgspec.structs import replace
 
-from zeroidle.contracts.machines import Provisioning, Tried, Worker
+from zeroidle.contracts.machines import Provisioning, Tried, Vm, Worker
 from zeroidle.contracts.messages import Heartbeat, MachineRun
 from zeroidle.contracts.records import Job, Machines, Reason, State
 from zeroidle.core import capacity
@@ -83,12 +83,16 @@ def loss_of_worker(worker: Worker | None) -> Reason:
 
 
 def _vms_asked(job: Job, event: VmsAsked) -> Job:
-    if job.state not in _NOT_CLAIMED:
-        return job
-    asked = {vm.ref for vm in event.vms}
-    kept = tuple(vm for vm in job.machines.vms if vm.ref not in asked)
+    if job.state not in _NOT_CLAIMED or any(_is_hoped_for(job, vm) for vm in job.machines.vms):
+        return job  # somebody else was faster
     machines = _told(job.machines, {vm.ref.cluster for vm in event.vms}, event.at)
-    return replace(job, state=State.PROVISIONING, machines=replace(machines, vms=(*kept, *event.vms)))
+    asked = machines.asked + len(event.vms)
+    machines = replace(machines, vms=(*machines.vms, *event.vms), asked=asked)
+    return replace(job, state=State.PROVISIONING, machines=machines)
+
+
+def _is_hoped_for(job: Job, vm: Vm) -> bool:
+    return vm.attempt == job.attempt and not vm.given_up
 
 
 def _nothing_offered(job: Job, event: NothingOffered) -> Job:

@@ -29,6 +29,9 @@ LOST_AFTER_S = 600.0
 COMES_UP_WITHIN_S = 600.0
 # A call that timed out may still create its VM; absence counts only after this.
 LATE_CREATE_S = 120.0
+# Whoever records a VM asks for it. Another handler does so only when that one has surely ended, and only so long that
+# nobody can have forgotten the VM, and its entry, while it is still about to ask. There is a tick in between.
+ASK_AGAIN_AFTER_S, ASK_AGAIN_WITHIN_S = 30.0, 95.0
 # How long an assignment is left to warm VMs before a new one is asked for.
 WARM_GRACE_S = 20.0
 # A worker that has said its last word gets this long to end by itself.
@@ -168,7 +171,7 @@ def _unclaimed(job: Job, seen: Observed, catalog: Catalog, now: float) -> tuple[
             actions.append(refused)
         else:
             hoped.append(each)
-    actions += [AskVm(each.vm) for each in hoped if each.view.state is VmState.GONE]
+    actions += [AskVm(each.vm) for each in hoped if _is_unasked(each, now)]
     warm = _warm_clusters(job, seen.market, now)
     if untold := tuple(sorted(warm - set(job.machines.told))):
         actions.append(TellWorkers(job.attempt, untold))
@@ -192,7 +195,7 @@ def _asked(
         tuple(
             Vm(
                 ref=VmRef(
-                    name=names.vm_name(job.job_id, job.attempt, offer.choice),
+                    name=names.vm_name(job.job_id, job.attempt, job.machines.asked + number),
                     cluster=offer.cluster,
                     region=offer.region,
                     provisioning=offer.provisioning,
@@ -201,7 +204,7 @@ def _asked(
                 usd_per_hour=offer.usd_per_hour,
                 asked_at=now,
             )
-            for offer in chosen
+            for number, offer in enumerate(chosen)
         ),
         now,
     )
@@ -251,12 +254,18 @@ def _settle_claim(job: Job, claim: Claim, now: float) -> Record:
 
 def _refusal(each: SeenVm, now: float) -> GiveUpVm | None:
     view, age = each.view, now - each.vm.asked_at
+    if view.state is VmState.GONE and age > ASK_AGAIN_WITHIN_S:
+        return GiveUpVm(each.vm, capacity.NO_SIGN_OF_LIFE, f"there is none {age:.0f} s after it was asked for")
     if view.state is VmState.CREATING and view.code:
         return GiveUpVm(each.vm, view.code, view.message)
     patient = each.vm.ref.provisioning is Provisioning.FLEX_START and view.state is VmState.CREATING
     if view.state is VmState.UNKNOWN or patient or age <= COMES_UP_WITHIN_S:
         return None
     return GiveUpVm(each.vm, capacity.NO_SIGN_OF_LIFE, f"no worker within {COMES_UP_WITHIN_S:g} s")
+
+
+def _is_unasked(each: SeenVm, now: float) -> bool:
+    return each.view.state is VmState.GONE and now - each.vm.asked_at >= ASK_AGAIN_AFTER_S
 
 
 def _loss(job: Job, seen: Observed, now: float) -> Record | None:

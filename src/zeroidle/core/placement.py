@@ -62,7 +62,6 @@ class Offer(Struct, frozen=True):
     region: str
     provisioning: Provisioning
     usd_per_hour: float
-    choice: int = 0  # which of the accelerators that were asked for
     failures: int = 0  # refusals that still count
     closed_for: Reason | None = None
     code: str = ""
@@ -99,8 +98,7 @@ def offers(wanted: Wanted, catalog: Catalog, market: Market, now: float) -> list
     """Every place that fits, best first: by preference of accelerator, then by price weighed with recent refusals."""
     found = []
     for preference, (cluster, region, price) in _places(wanted, catalog):
-        offer = Offer(cluster.name, region, wanted.provisioning, price, preference)
-        offer = _as_open(offer, cluster, catalog, market, now)
+        offer = _as_open(Offer(cluster.name, region, wanted.provisioning, price), cluster, catalog, market, now)
         found.append((preference, price * (1 + offer.failures), region, offer))
     return [offer for *_, offer in sorted(found, key=lambda each: each[:3])]
 

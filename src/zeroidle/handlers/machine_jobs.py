@@ -47,6 +47,8 @@ def step(context: Context, stored: Stored, *, is_new: bool, hold_losses: bool) -
     """Observe, plan, apply, once; whether it is worth looking again. Raises TemporaryError."""
     seen = observe(context, stored.job, is_new=is_new)
     actions = plan(stored.job, seen, context.deployment.catalog, context.clock.now())
+    if is_new:
+        actions = (*(AskVm(vm) for vm in stored.job.machines.vms), *actions)
     if hold_losses:
         actions = tuple(action for action in actions if not _declares_loss(action))
     outcomes = [_apply(context, stored, action) for action in actions]  # all of them, whatever the first one brings
@@ -78,14 +80,13 @@ def _apply(context: Context, stored: Stored, action: Action) -> bool:
     job = stored.job
     match action:
         case Record():
-            return record(context, stored, action.event)[1]
+            return _record(context, stored, action.event)
         case AskVm():
             return _ask(context, stored, action)
         case GiveUpVm():
             return _give_up(context, stored, action)
         case DeleteVm():
-            context.fleet.delete(action.ref)
-            return False
+            return _delete(context, action.ref)
         case ForgetVm():
             context.vms.remove(action.ref)
             return False
@@ -96,6 +97,24 @@ def _apply(context: Context, stored: Stored, action: Action) -> bool:
         case RemoveMarker():
             context.jobs.unmark(job.job_id)
             return False
+
+
+def _record(context: Context, stored: Stored, event: Event) -> bool:
+    """Whoever records VMs asks for them at once; nobody else does meanwhile."""
+    stored, changed = record(context, stored, event)
+    if changed and isinstance(event, events.VmsAsked):
+        outcomes = [_ask(context, stored, AskVm(vm)) for vm in event.vms]  # all of them, as in `step`
+        return any(outcomes)
+    return changed
+
+
+def _delete(context: Context, ref: VmRef) -> bool:
+    """A VM that may not be deleted holds up nothing else that is to be done for its job. Each tick tries again."""
+    try:
+        context.fleet.delete(ref)
+    except PermanentError as error:
+        log.error("VM %s in %s cannot be deleted: %s: %s", ref.name, ref.region, error.code, error.message)
+    return False
 
 
 def _ask(context: Context, stored: Stored, action: AskVm) -> bool:
