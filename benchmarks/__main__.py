@@ -5,7 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("pipeline", "cold_start", "inference", "preprocess", "local_cloud_start", "storage", "pubsub", "workflows")
+MODULES = (
+    "pipeline",
+    "cold_start",
+    "inference",
+    "preprocess",
+    "local_cloud_start",
+    "storage",
+    "pubsub",
+    "workflows",
+    "jobs",
+)
 
 
 def main() -> None:

@@ -318,7 +318,11 @@ class World:
                 raise Violation(f"8: {job.job_id} changed while nothing was known: {self.job(job.job_id)}")
 
     def _check_stop_was_taken(self, message: Message) -> None:
-        job = self.job(str(json.loads(message.payload.data)["job_id"]))
+        job_id = str(json.loads(message.payload.data)["job_id"])
+        stored = self.context.jobs.load(job_id)
+        if stored is None:
+            raise Violation(f"3: {job_id} was told to stop before its start, and nobody remembers")
+        job = stored.job
         if not job.state.is_terminal and job.state is not State.STOPPING:
             raise Violation(f"3: {job.job_id} was told to stop and is {job.state}")
 

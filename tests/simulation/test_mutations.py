@@ -18,7 +18,7 @@ from zeroidle.core import events
 from zeroidle.core import job as jobs
 from zeroidle.core.converge import ExecutionState, ExecutionView, Observed, Record, RemoveMarker
 from zeroidle.errors import TemporaryError
-from zeroidle.handlers import converge, on_job_start, on_job_stop, on_upload
+from zeroidle.handlers import converge, on_job_start, on_job_stop, on_upload, records, workflow_jobs
 from zeroidle.handlers.context import Context, Outcome
 
 HISTORIES = 150
@@ -53,7 +53,7 @@ def expect_violation(number: str) -> None:
 
 def test_asking_for_an_execution_before_writing_it_down(use: Callable[..., None]) -> None:
     def submit(context: Context, event: events.Submitted, refusal: events.StartRefused | None = None) -> Outcome:
-        converge._create(context, jobs.begin(event))
+        workflow_jobs._create(context, jobs.begin(event))
         return converge.submit(context, event, refusal)
 
     use("submit", submit, on_upload, on_job_start)
@@ -78,7 +78,7 @@ def test_taking_messages_of_older_attempts(use: Callable[..., None]) -> None:
             event = events.Beat(replace(event.heartbeat, attempt=max(job.attempt, 1)))
         return real_advance(job, event, now)
 
-    use("advance", advance, converge)
+    use("advance", advance, converge, records)
 
     expect_violation("2")
 
@@ -102,7 +102,7 @@ def test_giving_an_attempt_up_without_closing_it(use: Callable[..., None]) -> No
     real = planning._provisioning
 
     def provisioning(job: Job, observed: Observed, now: float) -> Any:
-        if observed.claim is None and planning._is_late(job, now):
+        if observed.claim is None and planning.is_late(job, now):
             return (Record(events.AttemptClosed(job.attempt, now)),)
         return real(job, observed, now)
 
@@ -118,7 +118,7 @@ def test_changing_a_job_that_has_ended(use: Callable[..., None]) -> None:
             return real_advance(replace(job, state=State.RUNNING, last_beat=None), event, now)
         return real_advance(job, event, now)
 
-    use("advance", advance, converge)
+    use("advance", advance, converge, records)
 
     expect_violation("3")
 
@@ -147,14 +147,14 @@ def test_removing_the_marker_as_soon_as_a_job_has_ended(use: Callable[..., None]
 
 
 def test_taking_no_answer_for_an_end(use: Callable[..., None]) -> None:
-    real = converge._view
+    real = workflow_jobs._view
 
     def view(context: Context, job: Job, name: str | None) -> ExecutionView | None:
         found = real(context, job, name)
         unknown = found is not None and found.state is ExecutionState.UNKNOWN and job.state is State.RUNNING
         return ExecutionView(found.name, ExecutionState.CANCELLED) if found is not None and unknown else found
 
-    use("_view", view, converge)
+    use("_view", view, workflow_jobs)
 
     expect_violation("8")
 

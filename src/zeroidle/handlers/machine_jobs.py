@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
-from zeroidle.contracts.machines import VmEntry, VmRef
+from zeroidle.contracts.machines import Vm, VmEntry, VmRef
 from zeroidle.contracts.records import Job
 from zeroidle.core import capacity, events, machines, placement
 from zeroidle.core.claims import CloseAttempt, Record, RemoveMarker
@@ -45,22 +46,19 @@ def first_event(context: Context, event: Submitted) -> Event | None:
 
 def step(context: Context, stored: Stored, *, is_new: bool, hold_losses: bool) -> bool:
     """Observe, plan, apply, once; whether it is worth looking again. Raises TemporaryError."""
-    seen = observe(context, stored.job, is_new=is_new)
-    actions = plan(stored.job, seen, context.deployment.catalog, context.clock.now())
-    if is_new:
-        actions = (*(AskVm(vm) for vm in stored.job.machines.vms), *actions)
+    if is_new and not stored.job.state.is_terminal and (stored.job.machines.vms or stored.job.reason is not None):
+        # `first_event` has just looked: ask for what it recorded, or wait.
+        return _ask_all(context, stored, stored.job.machines.vms)
+    actions = plan(stored.job, observe(context, stored.job), context.deployment.catalog, context.clock.now())
     if hold_losses:
         actions = tuple(action for action in actions if not _declares_loss(action))
     outcomes = [_apply(context, stored, action) for action in actions]  # all of them, whatever the first one brings
     return any(outcomes)
 
 
-def observe(context: Context, job: Job, *, is_new: bool = False) -> Observed:
-    """What the ledger and the cloud say of the job; of one made just now only what capacity there is."""
-    market = _market(context) if machines.needs_market(job) and not is_new else Market()
-    if is_new:
-        gone = VmView(VmState.GONE)
-        return Observed(vms=tuple(SeenVm(vm, gone) for vm in job.machines.vms), market=market)
+def observe(context: Context, job: Job) -> Observed:
+    """What the ledger and the cloud say of the job."""
+    market = _market(context) if machines.needs_market(job) else Market()
     asked = job.attempt > 0 and (job.machines.told or job.machines.vms or job.state.is_terminal)
     claim = context.jobs.claim(job.job_id, job.attempt) if asked else None
     worker = claim.worker.vm if claim is not None and claim.worker is not None else None
@@ -103,8 +101,7 @@ def _record(context: Context, stored: Stored, event: Event) -> bool:
     """Whoever records VMs asks for them at once; nobody else does meanwhile."""
     stored, changed = record(context, stored, event)
     if changed and isinstance(event, events.VmsAsked):
-        outcomes = [_ask(context, stored, AskVm(vm)) for vm in event.vms]  # all of them, as in `step`
-        return any(outcomes)
+        return _ask_all(context, stored, event.vms)
     return changed
 
 
@@ -115,6 +112,11 @@ def _delete(context: Context, ref: VmRef) -> bool:
     except PermanentError as error:
         log.error("VM %s in %s cannot be deleted: %s: %s", ref.name, ref.region, error.code, error.message)
     return False
+
+
+def _ask_all(context: Context, stored: Stored, vms: Iterable[Vm]) -> bool:
+    outcomes = [_ask(context, stored, AskVm(vm)) for vm in vms]  # all of them, as in `step`
+    return any(outcomes)
 
 
 def _ask(context: Context, stored: Stored, action: AskVm) -> bool:
