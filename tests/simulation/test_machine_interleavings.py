@@ -19,8 +19,8 @@ def a_start(world: World) -> None:
 
 
 def a_start_at_the_caps(world: World) -> None:
-    for number in range(4):
-        world.faults.only = "" if number == 3 else "nothing"
+    for number in range(3):  # the last one takes what is left
+        world.faults.only = "" if number == 2 else "nothing"
         world.start_machine(f"m-{number}")
         world.deliver(world.inbox[0])
 
@@ -58,7 +58,7 @@ def test_one_handler_within_another(first: Callable[[World], None], second: Call
         except AssertionError as error:
             raise AssertionError(f"point {point} ({faults.fired}): {error}\n{faults.log}") from error
         if not fired:
-            assert point > 10
+            assert point >= 10
             return
     pytest.fail(f"more than {MAX_POINTS} points")
 
