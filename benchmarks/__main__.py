@@ -15,6 +15,7 @@ MODULES = (
     "pubsub",
     "workflows",
     "jobs",
+    "placement",
 )
 
 

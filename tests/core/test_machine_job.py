@@ -74,7 +74,7 @@ def test_a_refused_vm_stays_until_it_is_gone_and_stands_in_the_story() -> None:
 
 
 def test_the_story_keeps_its_last_lines() -> None:
-    job = a_machine_job(State.PROVISIONING)
+    job = a_machine_job(State.QUEUED)
     for n in range(STORY_LINES + 5):
         job = advance(job, events.VmsAsked(1, (a_vm(a_ref(f"vm-{n}")),), NOW), NOW)
         job = advance(job, events.VmRefused(1, a_ref(f"vm-{n}"), f"C{n}", "", NOW), NOW)
@@ -136,3 +136,9 @@ def test_the_next_attempt_waits_with_nothing_of_the_last_but_its_vms() -> None:
 
     assert [vm.ref for vm in job.machines.vms] == [a_ref()]
     assert (job.machines.worker, job.machines.claimed_at, job.machines.told) == (None, None, ())
+
+
+def test_a_vm_is_not_asked_for_beside_one_that_is_hoped_for() -> None:
+    job = advance(a_machine_job(State.QUEUED), events.VmsAsked(1, (a_vm(a_ref("first")),), NOW), NOW)
+
+    assert advance(job, events.VmsAsked(1, (a_vm(a_ref("second")),), NOW), NOW) == job
