@@ -2,7 +2,3 @@
 
 It knows nothing of the programs that run against it: they use the real client libraries, and only endpoints differ.
 """
-
-from localcloud.deferred import defer
-
-defer()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import aiohttp
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -22,6 +21,8 @@ def routes(bridge: Bridge) -> list[BaseRoute]:
             body = await read_body(request, MAX_MESSAGE_BYTES)
         except ValueError as problem:
             return error(400, str(problem))
+        import aiohttp
+
         url = f"{bridge.url}{request.url.path}"
         # It answers "Not Found" to what doesn't say that it is JSON.
         headers = {"Content-Type": "application/json"}

@@ -11,15 +11,16 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from localcloud.clock import Timer
 from localcloud.context import Context
 from localcloud.pubsub.errors import shown
 from localcloud.pubsub.queue import EARLY_S
 from localcloud.pubsub.subscription import Delivery, Subscription
+
+if TYPE_CHECKING:  # a tenth of a second at the start, needed once there is somebody to call
+    import aiohttp
 
 ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
 MAX_IN_FLIGHT = 100  # requests of one subscription; the service begins lower and goes beyond
@@ -191,6 +192,8 @@ class Pusher:
 
     async def _answer(self, request: PushRequest) -> int | str:
         """The status code, or why there is none."""
+        import aiohttp
+
         headers = {**request.headers, **self._authorization(request.url)}
         try:
             try:
@@ -239,6 +242,8 @@ class _Lease:
 
 def new_session() -> aiohttp.ClientSession:
     """The connections that pushes share; the lease is the only limit on how long an answer takes."""
+    import aiohttp
+
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from localcloud.context import Context
 from localcloud.pubsub import push
 from localcloud.pubsub.push import Encoder, Pusher
 from localcloud.pubsub.subscription import Subscription
+
+if TYPE_CHECKING:  # a tenth of a second at the start, needed once there is somebody to call
+    import aiohttp
 
 
 class Pushers:

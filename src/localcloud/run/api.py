@@ -10,9 +10,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine, Iterable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import aiohttp
 from multidict import CIMultiDict
 from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
@@ -31,6 +30,9 @@ from localcloud.run.errors import (
 )
 from localcloud.run.instances import Instance
 from localcloud.run.service import Run, Service
+
+if TYPE_CHECKING:  # a tenth of a second at the start, needed once there is somebody to call
+    import aiohttp
 
 PREFIX = b"/run"
 MAX_REQUEST_BYTES = 32 * 2**20  # HTTP/1: https://cloud.google.com/run/quotas
@@ -145,6 +147,8 @@ class Proxy:
     async def _invoke(
         self, service: Service, request: _Request, reply: _Reply, authorization: str | None, fault: Fault | None
     ) -> None:
+        import aiohttp
+
         if fault is not None and fault.action == "delay":
             await self._clock.sleep(fault.delay_s)
         for is_last in (False, True):

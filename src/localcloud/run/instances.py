@@ -9,8 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from localcloud.clock import Clock, Timer
 from localcloud.metadata import MetadataServer
@@ -18,6 +17,9 @@ from localcloud.run.logs import LogWriter
 from localcloud.run.process import STOP_GRACE_S, Process, environment
 from localcloud.run.state import Probe, ServiceSpec
 from localcloud.run.watchdog import Watchdog
+
+if TYPE_CHECKING:  # a tenth of a second at the start, needed once there is somebody to call
+    import aiohttp
 
 FIRST_PROBE_S, LONGEST_PROBE_S, PROBE_GROWTH = 0.005, 0.1, 1.1  # finds it ready within a tenth of what the start took
 PROBE_TIMEOUT_S = 5.0
@@ -230,6 +232,7 @@ class Instance:
 
     async def _status(self, client: aiohttp.ClientSession, path: str, timeout_s: float) -> int:
         """What a GET of `path` is answered with; 0: not at all."""
+        import aiohttp
         from yarl import URL
 
         try:

@@ -10,9 +10,8 @@ import uuid
 from collections import deque
 from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import msgspec
 
 from localcloud.activity import Level
@@ -25,6 +24,9 @@ from localcloud.run.instances import ColdStart, Instance, Phase, StartFailed, fr
 from localcloud.run.logs import LogWriter
 from localcloud.run.state import Deployed, Probe, Revision, ServiceSpec
 from localcloud.run.watchdog import Watchdog
+
+if TYPE_CHECKING:  # a tenth of a second at the start, needed once there is somebody to call
+    import aiohttp
 
 QUICK_GRACE_S = 2.0  # at the end of the local cloud nobody waits ten seconds
 # Shorter than the keep-alive of gunicorn (2 s) and uvicorn (5 s): a connection taken from the pool is then alive.
@@ -52,6 +54,8 @@ class Run:
     @property
     def client(self) -> aiohttp.ClientSession:
         """The connections to the instances, from the first one on: what they need takes a while to import."""
+        import aiohttp
+
         if self._client is None:
             self._client = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
@@ -391,6 +395,8 @@ def _decode(stored: bytes) -> Deployed:
 
 async def _never_twice(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
     """aiohttp repeats an idempotent request whose kept-alive connection broke; the instance may have acted on it."""
+    import aiohttp
+
     try:
         return await send(request)
     except aiohttp.ClientConnectorError:

@@ -80,6 +80,7 @@ class HttpClient:
         import aiohttp
 
         self.in_flight += 1
+
         try:
             return await self._context.clock.timeout(self._answer(request, address), request.timeout_s)
         except TimeoutError as error:
