@@ -219,6 +219,11 @@ class TestTick:
         critical = [line.getMessage() for line in caplog.records if line.levelname == "CRITICAL"]
         assert critical == [f"MASS_LOSS: {silent} of {workers} workers are silent; nothing is declared lost"] * held
 
+        world.time += 2 * world.context.deployment.machine_limits.max_runtime_s
+        tick(world)
+        over = [n for n in range(workers) if world.job(f"m-{n}").state is State.RUNNING]
+        assert not (held and over), "deadlines hold although losses don't"
+
     def test_many_jobs_are_looked_after_shard_by_shard(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(ticks, "ONE_CALL", 20)
         for n in range(21):

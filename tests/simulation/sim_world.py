@@ -168,6 +168,8 @@ class World:
 
     def deliver(self, message: Message, *, keep: bool = False) -> None:
         """Call the handler. A message that is not acknowledged, or that `keep` duplicates, is delivered again."""
+        if message not in self.inbox:
+            return  # a handler that ran in between has taken it
         self.inbox.remove(message)
         never_seen, overlaps = self._unknown_job(message) if message.topic == "stop" else None, self.overlaps
         try:

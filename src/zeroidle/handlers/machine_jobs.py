@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from zeroidle.contracts.machines import Vm, VmEntry, VmRef
 from zeroidle.contracts.records import Job
 from zeroidle.core import capacity, events, machines, placement
@@ -49,9 +51,10 @@ def step(context: Context, stored: Stored, *, is_new: bool, hold_losses: bool) -
     if is_new and not stored.job.state.is_terminal and (stored.job.machines.vms or stored.job.reason is not None):
         # `first_event` has just looked: ask for what it recorded, or wait.
         return _ask_all(context, stored, stored.job.machines.vms)
-    actions = plan(stored.job, observe(context, stored.job), context.deployment.catalog, context.clock.now())
-    if hold_losses:
-        actions = tuple(action for action in actions if not _declares_loss(action))
+    seen = observe(context, stored.job)
+    if hold_losses and seen.worker is not None:
+        seen = replace(seen, worker=VmView(VmState.UNKNOWN))  # no news: deadlines hold all the same
+    actions = plan(stored.job, seen, context.deployment.catalog, context.clock.now())
     outcomes = [_apply(context, stored, action) for action in actions]  # all of them, whatever the first one brings
     return any(outcomes)
 
@@ -192,7 +195,3 @@ def _use(context: Context, job: Job, ref: VmRef) -> Use:
 
 def _market(context: Context) -> Market:
     return Market(context.vms.blocks(), context.vms.entries())
-
-
-def _declares_loss(action: Action) -> bool:
-    return isinstance(action, Record) and isinstance(action.event, events.WorkerLost)
