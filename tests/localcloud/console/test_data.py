@@ -149,8 +149,9 @@ def test_a_service_shows_its_instances_and_what_they_printed(http: Http):
     (service,) = http.get("services")
     instance = next(each for each in service["instances"] if each["phase"] == "ready")
     assert service["cold_starts"][0]["service"] == "receiver"
-    line = until(lambda: http.get(f"logs?service=receiver&instance={instance['name']}&limit=1"))[0]
-    assert (line["severity"], line["text"], line["more"]) == ("WARNING", "<b>got</b> it", '{"path":"/hello"}')
+    told = f"logs?service=receiver&instance={instance['name']}"
+    line = until(lambda: [each for each in http.get(told) if each["more"] == '{"path":"/hello"}'])[0]
+    assert (line["severity"], line["text"]) == ("WARNING", "<b>got</b> it")
     assert http.get("logs?service=receiver&instance=another") == []
 
 

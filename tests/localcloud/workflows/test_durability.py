@@ -400,7 +400,7 @@ class RefusingStore(Store):
     def put(self, table: str, key: str, value: bytes) -> None:
         if table == self.armed:
             self.armed = ""
-            raise ValueError("string \ud800 cannot be stored")
+            raise ValueError("it cannot be stored")
         super().put(table, key, value)
 
 
@@ -418,7 +418,7 @@ def test_an_end_that_cannot_be_stored_is_a_failure_with_the_reason(table: str) -
         assert (ended.state, ended.result) == ("FAILED", None)
         assert ended.error is not None
         assert ended.error.context == (
-            "The execution ended as SUCCEEDED, which could not be stored: ValueError: string \\ud800 cannot be stored"
+            "The execution ended as SUCCEEDED, which could not be stored: ValueError: it cannot be stored"
         )
         assert cloud.workflows.is_idle()
         assert not list(store.items("workflows.active"))

@@ -69,7 +69,7 @@ def read_predictions(objects: Objects, request: InferRequest) -> pa.Table:
     return pa.ipc.open_file(objects.read(request.predictions)[0]).read_all()
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
     """Return as soon as it holds."""
     end = time.monotonic() + timeout_s
     while not condition():
