@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -116,9 +116,8 @@ def run(
             allowed_hosts=tuple(allow_host or ()),
             skip_sleeps=skip_sleeps,
         )
-        _show_logs()
         watch = None if quiet or as_json else _Watch(source)
-        with watch.status if watch else contextlib.nullcontext():
+        with _shown_logs(), watch.status if watch else contextlib.nullcontext():
             execution, interrupted = _until_ended(run_single(spec, argument, around, watch, timeout))
     except DeploymentError as error:
         _refuse(sources.refusal(error), as_json, sources.Source(source.name, source.text))
@@ -168,8 +167,9 @@ class _Watch:
         return self.printer
 
 
-def _show_logs() -> None:
-    """What the workflow logs goes to stderr."""
+@contextlib.contextmanager
+def _shown_logs() -> Iterator[None]:
+    """What the workflow logs goes to stderr meanwhile."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -177,8 +177,14 @@ def _show_logs() -> None:
             err.print(line, soft_wrap=True)
 
     log = logging.getLogger("localcloud.workflows.log")
+    before = log.handlers, log.propagate, log.level
     log.handlers, log.propagate = [Handler()], False
     log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.handlers, log.propagate = before[:2]
+        log.setLevel(before[2])
 
 
 def _until_ended(work: Coroutine[Any, Any, Execution]) -> tuple[Execution, bool]:
