@@ -207,7 +207,8 @@ def test_ctrl_c_detaches_and_says_how_to_come_back(machines: Connection, call: C
         told = process.stderr.read().decode()
 
     assert process.returncode == 130
-    assert told.splitlines()[0] == "Detached; the job goes on."
+    # The line that was being printed when the signal came may come once more before it.
+    assert "Detached; the job goes on." in told.splitlines()
     assert f"zeroidle logs left -f --state {machines.state}" in told
     assert call("show", "left", "--state", machines.state).code == 101
 
