@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from rich.table import Table
@@ -27,8 +28,9 @@ def total_cost(job: Job, now: float) -> float:
 
 
 def command_of(run: MachineRun) -> str:
-    """The image, if one was named, and the command, in a line."""
-    return printable(" ".join(filter(None, (run.image, *run.command, *run.args))), MAX_COMMAND)
+    """The image, if one was named, and the command, in a line that a shell would take."""
+    words = [run.image, *run.command, *run.args] if run.image else [*run.command, *run.args]
+    return printable(shlex.join(words), MAX_COMMAND)
 
 
 def place_of(job: Job) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from tests.cli.machine_factories import (
     CATALOG,
@@ -33,7 +34,7 @@ from zeroidle_cli.commands.jobs import jobs_table
 from zeroidle_cli.commands.show import facts_of
 from zeroidle_cli.exits import of_machine_job, of_shown
 from zeroidle_cli.follow import News, status_line
-from zeroidle_cli.machinejobs import attempts_table, story_summary, story_table, timeline, total_cost
+from zeroidle_cli.machinejobs import attempts_table, command_of, story_summary, story_table, timeline, total_cost
 from zeroidle_cli.offers import document, offers_table, ranked
 
 
@@ -49,6 +50,12 @@ from zeroidle_cli.offers import document, offers_table, ranked
 )
 def test_how_a_job_on_a_machine_stands_is_an_exit_code(job: Job, code: int) -> None:
     assert of_machine_job(job) == of_shown(job) == code
+
+
+def test_a_command_is_shown_as_a_shell_would_take_it() -> None:
+    run = replace(RUN, image="gcr.io/me/train:1", command=["sh", "-c", "date > $ZEROIDLE_OUTPUT/a\x1b"])
+
+    assert command_of(run) == "gcr.io/me/train:1 sh -c 'date > $ZEROIDLE_OUTPUT/a\\x1b'"
 
 
 def test_to_look_at_a_job_of_a_file_says_nothing_by_its_exit_code() -> None:
