@@ -1,7 +1,9 @@
 """How does an HTTP request reach a service, and its answer the caller? `{http_url}/run/<service>/<path>`.
 
-Path, query and body go on as the bytes they came as, both ways as a stream. A request is never sent twice, unless the
-first connection was refused before a byte of it was sent.
+`{http_url}/run/<tag>---<service>/<path>` leads to the revision that has the tag. An answer whose request waited for an
+instance to start says for how long: `Server-Timing: cold-start;dur=<milliseconds>`. Apart from that path, query and
+body go on as the bytes they came as, both ways as a stream. A request is never sent twice, unless the first connection
+was refused before a byte of it was sent.
 """
 
 from __future__ import annotations
@@ -9,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine, Iterable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from multidict import CIMultiDict
@@ -28,7 +32,8 @@ from localcloud.run.errors import (
     RunError,
     Unauthenticated,
 )
-from localcloud.run.instances import Instance
+from localcloud.run.instances import ColdStart, Instance
+from localcloud.run.pool import Pool
 from localcloud.run.service import Run, Service
 
 if TYPE_CHECKING:  # a tenth of a second at the start, needed once there is somebody to call
@@ -41,6 +46,8 @@ ENDED_WAIT_S = 1.0
 _HOP_BY_HOP = frozenset(
     (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te")
 ) | frozenset((b"trailer", b"transfer-encoding", b"upgrade"))
+
+_Acquire = Callable[[], Awaitable[tuple[Pool, Instance]]]
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +106,7 @@ class Proxy:
 
     async def _answer(self, request: _Request, reply: _Reply) -> None:
         try:
-            service = self._run.service(request.service)
+            service, tag = self._run.addressed(request.service)
             authorization = self._authorize(service, request)
             await request.begin()
             fault = self._faults.take("run.services.invoke", service.spec.name, INVOCATION)
@@ -107,12 +114,14 @@ class Proxy:
                 raise Injected(fault.http_status)
             if fault is not None and fault.action == "drop":
                 raise ConnectionLost
-            work = self._invoke(service, request, reply, authorization, fault)
+            pool = service.pool(tag)
+            limit_s = pool.spec.timeout_s
+            work = self._invoke(partial(service.acquire, pool, tag), request, reply, authorization, fault)
             try:
-                await self._clock.timeout(work, service.spec.timeout_s)
+                await self._clock.timeout(work, limit_s)
             except TimeoutError:
                 raise RequestTimeout(
-                    "upstream request timeout", hint=f"The time limit of the service is {service.spec.timeout_s:g} s."
+                    "upstream request timeout", hint=f"The time limit of the service is {limit_s:g} s."
                 ) from None
         except RunError as error:
             if reply.started:  # all that is left is to break the connection
@@ -145,14 +154,16 @@ class Proxy:
         return (header or "").rpartition(".")[0] + ".SIGNATURE_REMOVED_BY_GOOGLE"
 
     async def _invoke(
-        self, service: Service, request: _Request, reply: _Reply, authorization: str | None, fault: Fault | None
+        self, acquire: _Acquire, request: _Request, reply: _Reply, authorization: str | None, fault: Fault | None
     ) -> None:
         import aiohttp
 
         if fault is not None and fault.action == "delay":
             await self._clock.sleep(fault.delay_s)
         for is_last in (False, True):
-            instance = await service.acquire()
+            asked = time.time()
+            pool, instance = await acquire()
+            reply.note_cold_start(instance.cold_start, asked)
             try:
                 await self._exchange(instance, request, reply, authorization, fault)
                 return
@@ -164,7 +175,7 @@ class Proxy:
             except aiohttp.ClientError as error:
                 raise request.failure or _lost(instance, error) from error
             finally:
-                service.release(instance)
+                pool.release(instance)
 
     async def _exchange(
         self,
@@ -331,13 +342,23 @@ class _Reply:
         self.started = False
         self.status = 0  # none sent yet
         self._send = send
+        self._own: list[tuple[bytes, bytes]] = []  # headers besides those of the instance
+
+    def note_cold_start(self, start: ColdStart, asked: float) -> None:
+        """Have the answer say how long the request, which came at `asked`, waited for its instance to start.
+
+        https://www.w3.org/TR/server-timing/
+        """
+        if start.ready is not None and start.ready >= asked:
+            waited_ms = 1000 * (time.time() - asked)
+            self._own = [(b"server-timing", b"cold-start;dur=%.1f" % waited_ms)]
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Send the head."""
         self.started, self.status = True, status
         dropped = _HOP_BY_HOP | ({b"content-length"} if status in (204, 304) else frozenset())
         kept = [(key, value) for key, value in headers if key.lower() not in dropped]
-        await self._send({"type": "http.response.start", "status": status, "headers": kept})
+        await self._send({"type": "http.response.start", "status": status, "headers": [*kept, *self._own]})
 
     async def body(self, chunk: bytes) -> None:
         """Send a part of the body."""

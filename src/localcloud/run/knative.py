@@ -1,7 +1,7 @@
 """What does `gcloud run` see? The Run API v1: the same services, jobs and executions, as Kubernetes resources.
 
-Read and run only: `gcloud run services|revisions|jobs describe, list, delete`, `jobs execute`, `jobs executions` and
-their tasks. To deploy, use the API v2.
+`gcloud run services|revisions|jobs describe, list, delete`, `services update-traffic`, `jobs execute`, `jobs
+executions` and their tasks. To deploy, use the API v2.
 https://cloud.google.com/run/docs/reference/rest/v1
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -17,11 +18,12 @@ from starlette.routing import BaseRoute, Route
 
 from localcloud.context import Context
 from localcloud.gateway import read_body
-from localcloud.run import resources
+from localcloud.run import resources, traffic
 from localcloud.run.errors import InvalidArgument, NotFound, RunError
 from localcloud.run.jobs import Execution, Job, Overrides
 from localcloud.run.resources import Answer
 from localcloud.run.service import Run
+from localcloud.run.traffic import Target
 
 MAX_BODY_BYTES = 2**20
 _SERVING = "/apis/serving.knative.dev/v1/namespaces/{namespace}"
@@ -29,6 +31,7 @@ _RUNNING = "/apis/run.googleapis.com/v1/namespaces/{namespace}"
 _SELECTOR = re.compile(r"([\w./-]+)\s*=\s*([\w.-]+)")
 
 Method = Callable[[Request], Awaitable[Answer]]
+_T = TypeVar("_T")
 
 
 def routes(run: Run) -> list[BaseRoute]:
@@ -38,6 +41,7 @@ def routes(run: Run) -> list[BaseRoute]:
         ("GET", f"{_SERVING}/services", view.services),
         ("GET", "/v1/projects/{namespace}/locations/{location}/services", view.services),
         ("GET", f"{_SERVING}/services/{{name}}", view.service),
+        ("PUT", f"{_SERVING}/services/{{name}}", view.replace_service),
         ("DELETE", f"{_SERVING}/services/{{name}}", view.delete_service),
         ("GET", f"{_SERVING}/revisions", view.revisions),
         ("GET", f"{_SERVING}/revisions/{{name}}", view.revision),
@@ -67,6 +71,20 @@ class _View:
 
     async def service(self, request: Request) -> Answer:
         return resources.service(self._context, self._run.service(request.path_params["name"]))
+
+    async def replace_service(self, request: Request) -> Answer:
+        """Only where its requests go may differ from what is there."""
+        service = self._run.service(request.path_params["name"])
+        wanted = (await _decoded(request, _Service)).spec
+        if wanted.template.spec != resources.service(self._context, service)["spec"]["template"]["spec"]:
+            raise InvalidArgument(
+                "spec.template.spec differs from what is deployed; here this method changes spec.traffic only:"
+                " a revision is deployed with the API v2"
+            )
+        known = {each.name for each in service.record.revisions}
+        targets = [Target(each.revision_name, each.percent, each.tag) for each in wanted.traffic]
+        self._run.split(service.spec.name, traffic.checked(targets, known))
+        return resources.service(self._context, service)
 
     async def delete_service(self, request: Request) -> Answer:
         await self._run.delete(request.path_params["name"])
@@ -182,11 +200,7 @@ class _RunRequest(msgspec.Struct):
 
 
 async def _overrides(request: Request) -> Overrides:
-    try:
-        body = await read_body(request, MAX_BODY_BYTES)
-        wanted = msgspec.json.decode(body or b"{}", type=_RunRequest, strict=False).overrides
-    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
-        raise InvalidArgument(f"Invalid JSON payload received. {error}"[:500]) from error
+    wanted = (await _decoded(request, _RunRequest)).overrides
     container = wanted.container_overrides[0] if wanted.container_overrides else _ContainerOverride()
     return Overrides(
         args=tuple(container.args) if container.args or container.clear_args else None,
@@ -194,3 +208,30 @@ async def _overrides(request: Request) -> Overrides:
         task_count=wanted.task_count,
         timeout_s=wanted.timeout_seconds,
     )
+
+
+class _Target(msgspec.Struct, rename="camel"):
+    revision_name: str = ""
+    percent: int = 0
+    tag: str = ""
+
+
+class _Template(msgspec.Struct):
+    spec: Answer = {}
+
+
+class _ServiceSpec(msgspec.Struct):
+    template: _Template
+    traffic: list[_Target] = []
+
+
+class _Service(msgspec.Struct):
+    spec: _ServiceSpec
+
+
+async def _decoded(request: Request, kind: type[_T]) -> _T:
+    try:
+        body = await read_body(request, MAX_BODY_BYTES)
+        return msgspec.json.decode(body or b"{}", type=kind, strict=False)
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise InvalidArgument(f"Invalid JSON payload received. {error}"[:500]) from error

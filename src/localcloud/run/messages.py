@@ -16,6 +16,7 @@ from localcloud.context import Context
 from localcloud.run.jobs import Execution, Job, JobSpec, Task, TaskState
 from localcloud.run.service import Service
 from localcloud.run.state import Deployed, Probe, Revision, ServiceSpec
+from localcloud.run.traffic import LATEST, Target
 
 SUCCEEDED = run_v2.Condition.State.CONDITION_SUCCEEDED
 FAILED = run_v2.Condition.State.CONDITION_FAILED
@@ -33,6 +34,8 @@ def service_message(context: Context, service: Service) -> Any:
     record, spec = service.record, service.spec
     name = f"{location(context)}/services/{spec.name}"
     revision = f"{name}/revisions/{service.revision}"
+    template = _template(context, record, spec)
+    template.revision = service.revision if record.revisions[-1].is_named else ""
     message = run_v2.Service.pb()(
         name=name,
         uid=record.uid,
@@ -45,9 +48,11 @@ def service_message(context: Context, service: Service) -> Any:
         invoker_iam_disabled=spec.public,
         ingress=run_v2.IngressTraffic.INGRESS_TRAFFIC_ALL,
         launch_stage=4,  # GA
-        template=_template(context, record, spec),
-        traffic=[{"type_": _LATEST, "percent": 100}],
-        traffic_statuses=[{"type_": _LATEST, "percent": 100}],
+        template=template,
+        traffic=[_target(each) for each in record.traffic or LATEST],
+        traffic_statuses=[
+            {**_target(each), "uri": service.tag_url(each.tag) if each.tag else ""} for each in record.traffic or LATEST
+        ],
         latest_created_revision=revision,
         latest_ready_revision=revision,
         terminal_condition=_condition("Ready", SUCCEEDED, record.updated),
@@ -56,6 +61,12 @@ def service_message(context: Context, service: Service) -> Any:
     )
     _times(message, create_time=record.created, update_time=record.updated)
     return message
+
+
+def _target(target: Target) -> dict[str, Any]:
+    kinds = run_v2.TrafficTargetAllocationType
+    kind = kinds.TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION if target.revision else _LATEST
+    return {"type_": kind, "revision": target.revision, "percent": target.percent, "tag": target.tag}
 
 
 _LATEST = run_v2.TrafficTargetAllocationType.TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST

@@ -73,15 +73,22 @@ class Methods:
     def _deploy_service(self, message: Any, name: str, validate_only: bool, before: Service | None = None) -> Any:
         known = None if before is None else before.spec
         spec, fixed, image = requests.service_spec(self._context, message, name, known)
+        revision = requests.revision_name(message, name)
+        revisions = set() if before is None else {each.name for each in before.record.revisions}
+        if before is not None:
+            before.is_new(spec, revision)  # which it refuses where the name is taken
+        traffic = requests.targets(message, revisions | {revision} - {""})
         if validate_only:
             return self._done(message, validate_only)
         service = self._run.save_service(
             spec,
+            revision,
             fixed=fixed,
             image=image,
             by_api=before is None or before.record.by_api,
             labels=dict(message.labels),
             annotations=dict(message.annotations),
+            traffic=traffic,
         )
         return self._done(messages.service_message(self._context, service))
 

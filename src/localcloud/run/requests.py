@@ -5,16 +5,20 @@ https://cloud.google.com/run/docs/reference/rpc/google.cloud.run.v2
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from localcloud.context import Context
+from localcloud.run import traffic
 from localcloud.run.errors import InvalidArgument
 from localcloud.run.jobs import JobSpec, Overrides
 from localcloud.run.state import Probe, ServiceSpec
+from localcloud.run.traffic import Target
 
+_REVISION = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _DEFAULT_MAX_INSTANCES = 100  # https://cloud.google.com/run/docs/configuring/max-instances
 
 
@@ -50,6 +54,22 @@ def service_spec(context: Context, message: Any, name: str, before: ServiceSpec 
         return ServiceSpec(**wanted), len(container.command), container.image
     except ValueError as error:
         raise InvalidArgument(str(error)) from error
+
+
+def revision_name(message: Any, service: str) -> str:
+    """What the revision that a Service deploys is to be called; empty: whatever fits. Raises InvalidArgument."""
+    name: str = message.template.revision
+    if name and not (name.startswith(f"{service}-") and _REVISION.fullmatch(name)):
+        raise InvalidArgument(
+            f"template.revision is {name!r:.80}; expected {service}- and then up to 63 of a-z 0-9 - in all"
+        )
+    return name
+
+
+def targets(message: Any, revisions: Iterable[str]) -> list[Target]:
+    """Where a Service that has these revisions sends its requests. Raises InvalidArgument."""
+    wanted = [Target(each.revision.rpartition("/")[2], each.percent, each.tag) for each in message.traffic]
+    return traffic.checked(wanted, {*revisions})
 
 
 def job_spec(context: Context, message: Any, name: str, before: JobSpec | None) -> tuple[JobSpec, int, str]:

@@ -13,6 +13,7 @@ from localcloud.context import Context
 from localcloud.run.jobs import Execution, Job, JobSpec, Task, TaskState
 from localcloud.run.service import Service
 from localcloud.run.state import Deployed, Revision, ServiceSpec
+from localcloud.run.traffic import LATEST, Target
 
 SERVICE_LABEL, JOB_LABEL = "serving.knative.dev/service", "run.googleapis.com/job"
 EXECUTION_LABEL, _LOCATION_LABEL = "run.googleapis.com/execution", "cloud.googleapis.com/location"
@@ -29,7 +30,7 @@ def listing(kind: str, items: Iterable[Answer], *, running: bool = False) -> Ans
 def service(context: Context, service: Service) -> Answer:
     """A Service."""
     record, revision = service.record, service.revision
-    traffic = {"revisionName": revision, "percent": 100, "latestRevision": True}
+    targets = record.traffic or LATEST
     return {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Service",
@@ -47,7 +48,7 @@ def service(context: Context, service: Service) -> Answer:
                 "metadata": {"annotations": _scaling(service.spec)},
                 "spec": _revision_spec(context, record, service.spec),
             },
-            "traffic": [{"percent": 100, "latestRevision": True}],
+            "traffic": [_target(each) for each in targets],
         },
         "status": {
             "observedGeneration": record.generation,
@@ -56,11 +57,23 @@ def service(context: Context, service: Service) -> Answer:
             ],
             "latestReadyRevisionName": revision,
             "latestCreatedRevisionName": revision,
-            "traffic": [traffic],
+            "traffic": [
+                {
+                    **_target(each),
+                    "revisionName": each.revision or revision,
+                    **({"url": service.tag_url(each.tag)} if each.tag else {}),
+                }
+                for each in targets
+            ],
             "url": service.url,
             "address": {"url": service.url},
         },
     }
+
+
+def _target(target: Target) -> Answer:
+    where: Answer = {"revisionName": target.revision} if target.revision else {"latestRevision": True}
+    return {**where, "percent": target.percent, **({"tag": target.tag} if target.tag else {})}
 
 
 def revision(context: Context, service: Service, revision: Revision) -> Answer:
@@ -77,7 +90,7 @@ def revision(context: Context, service: Service, revision: Revision) -> Answer:
             "observedGeneration": 1,
             "conditions": [
                 _condition("Ready", "True", revision.created),
-                _condition("Active", "True" if revision.name == service.revision else "False", revision.created),
+                _condition("Active", "True" if revision.name in service.shares else "False", revision.created),
             ],
             "serviceName": service.spec.name,
         },
@@ -240,13 +253,14 @@ def _task_spec(context: Context, spec: JobSpec, record: Job | Execution) -> Answ
 
 
 def _container(spec: ServiceSpec | JobSpec, record: Deployed | Job | Execution) -> Answer:
-    return {
-        "image": record.image,
-        "command": list(spec.command[: record.fixed]),
-        "args": list(spec.command[record.fixed :]),
-        "env": [{"name": name, "value": value if record.by_api else ""} for name, value in spec.env.items()],
-        "workingDir": str(spec.cwd),
-    }
+    env = [{"name": name, "value": value if record.by_api else ""} for name, value in spec.env.items()]
+    return _present(  # empty lists are left out, as gcloud does in what it sends back
+        image=record.image,
+        command=list(spec.command[: record.fixed]),
+        args=list(spec.command[record.fixed :]) or None,
+        env=env or None,
+        workingDir=str(spec.cwd),
+    )
 
 
 def _condition(kind: str, status: str, moment: float, message: str = "", reason: str = "") -> Answer:

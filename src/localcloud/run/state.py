@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from localcloud.run.traffic import Target
+
 FIRST_BACKOFF_S = 1.0
 LONGEST_BACKOFF_S = 60.0
 ROUNDING_S = 1e-3  # epoch seconds as floats are good to a microsecond
@@ -95,13 +97,15 @@ class Revision(msgspec.Struct):
     uid: str
     spec: ServiceSpec
     created: float
+    is_named: bool = False  # by its deployer
 
 
 class Deployed(msgspec.Struct):
     """What is stored of a service; the last revision is the current one. Times are virtual.
 
     `fixed` is how many words of the command are no arguments. `by_api` says that it was deployed through the Run API:
-    then it is there again after a restart, and its callers may see the values of its variables.
+    then it is there again after a restart, and its callers may see the values of its variables. Without `traffic` the
+    last revision takes all requests.
     """
 
     uid: str
@@ -114,6 +118,7 @@ class Deployed(msgspec.Struct):
     by_api: bool = False
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    traffic: list[Target] = []
 
 
 class Slot(Protocol):

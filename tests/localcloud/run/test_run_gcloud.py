@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,23 @@ def test_its_revision_is_described(cloud: LocalCloud):
     described = json.loads(gcloud(cloud, "run", "revisions", "describe", revision, "--format=json").stdout)
 
     assert described["metadata"]["labels"]["serving.knative.dev/service"] == "infer"
+
+
+def test_requests_are_sent_to_another_revision_and_back(cloud: LocalCloud):
+    old = cloud.call(cloud.run.service, "infer").revision
+    cloud.call(cloud.run.deploy, replace(cloud.call(cloud.run.service, "infer").spec, concurrency=5))
+    update = ("run", "services", "update-traffic", "infer")
+
+    gcloud(cloud, *update, f"--to-revisions={old}=30,LATEST=70", "--set-tags=next=LATEST")
+    shown = json.loads(gcloud(cloud, "run", "services", "describe", "infer", "--format=json").stdout)
+    split = cloud.call(lambda: cloud.run.service("infer").shares)
+    gcloud(cloud, *update, "--to-latest", "--clear-tags")
+
+    new = cloud.call(cloud.run.service, "infer").revision
+    assert split == {old: 30, new: 70}
+    tagged = [(each["tag"], each["url"]) for each in shown["status"]["traffic"] if "tag" in each]
+    assert tagged == [("next", cloud.context.service_url("next---infer"))]
+    assert cloud.call(lambda: cloud.run.service("infer").shares) == {new: 100}
 
 
 def test_a_job_is_executed_and_followed(cloud: LocalCloud):
