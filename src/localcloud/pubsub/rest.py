@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from localcloud.gateway import read_body
 from localcloud.pubsub.errors import InvalidArgument, PubSubError, shown
 from localcloud.pubsub.methods import Method
 from localcloud.pubsub.state import PubSub
@@ -83,8 +84,11 @@ async def _message(request: Request, method: Method) -> Any:
 
     message = method.request()()
     try:
+        body = await read_body(request, MAX_REQUEST_BYTES)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
+    try:
         json_format.ParseDict(_nested(request.query_params.multi_items()), message, ignore_unknown_fields=True)
-        body = await _body(request)
         if method.body and body:
             target = message if method.body == "*" else attrgetter(method.body)(message)
             json_format.Parse(body, target)
@@ -112,12 +116,3 @@ def _set(message: Any, path: str, value: str) -> None:
     for parent in parents:
         message = getattr(message, parent)
     setattr(message, name, value)
-
-
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_REQUEST_BYTES:
-            raise InvalidArgument(f"the request is larger than {MAX_REQUEST_BYTES} bytes")
-    return bytes(body)
