@@ -246,11 +246,13 @@ def _without_json(value: Value) -> str:
 
 
 def from_json(text: str | bytes) -> Value:
-    """The value of JSON text; integers beyond 64 bits become doubles. Raises ValueError (Python's) when it is none."""
+    """The value of JSON text; integers beyond 64 bits become doubles. Raises ValueError (Python's) when it is none, or
+    holds a number beyond all doubles.
+    """
     if isinstance(text, bytes):
         text = text.decode()
     try:
-        value = json.loads(text, parse_int=_json_int, parse_constant=_refuse)
+        value = json.loads(text, parse_int=_json_int, parse_float=_json_float, parse_constant=_refuse)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return without_surrogates(value) if "\\ud" in text.lower() else value
@@ -259,8 +261,15 @@ def from_json(text: str | bytes) -> Value:
 def _json_int(digits: str) -> int | float:
     if len(digits) < 19:
         return int(digits)
-    number = float(digits) if len(digits) > 20 else int(digits)
+    number = _json_float(digits) if len(digits) > 20 else int(digits)
     return number if type(number) is int and INT_MIN <= number <= INT_MAX else float(number)
+
+
+def _json_float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} does not fit in a double")
+    return number
 
 
 def _refuse(constant: str) -> Value:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 import urllib.parse
+from collections.abc import Iterator
 from typing import Any
 
 import re2
@@ -39,6 +40,27 @@ def _regexp(value: Value) -> Any:
     return _compiled(_text(value, "regexp"))
 
 
+def _matches(pattern: Any, content: bytes) -> Iterator[tuple[int, int]]:
+    """Start and end of each match in UTF-8, from left to right, as RE2 replaces all: no empty one right behind another.
+
+    The binding's own iteration finds an empty match twice where it looks past characters for it.
+    """
+    at, last_end = 0, -1
+    while at <= len(content) and (match := pattern.search(content, at)) is not None:
+        start, end = match.span()
+        if start != end or start != last_end:
+            yield start, end
+        last_end = at = end
+        if start == end:  # on behind the next character
+            at += 1
+            while at < len(content) and content[at] & 0xC0 == 0x80:
+                at += 1
+
+
+def _decoded(content: bytes) -> str:
+    return content.decode(errors="replace")  # `\C` matches a part of a character
+
+
 @pure("text.encode")
 def _encode(text: Value, charset: Value = "UTF-8") -> Value:
     try:
@@ -63,8 +85,11 @@ def _find_all(source: Value, substr: Value) -> Value:
 
 @pure("text.find_all_regex")
 def _find_all_regex(source: Value, regexp: Value) -> Value:
-    pattern = _regexp(regexp)
-    return [{"index": match.start(), "match": match.group()} for match in pattern.finditer(_text(source))]
+    found, content, index, at = [], _text(source).encode(), 0, 0
+    for start, end in _matches(_regexp(regexp), content):
+        index, at = index + len(_decoded(content[at:start])), start  # counted in characters
+        found.append({"index": index, "match": _decoded(content[start:end])})
+    return found
 
 
 @pure("text.match_regex")
@@ -79,8 +104,12 @@ def _replace_all(source: Value, substr: Value, repl: Value) -> Value:
 
 @pure("text.replace_all_regex")
 def _replace_all_regex(source: Value, regexp: Value, repl: Value) -> Value:
-    replacement = _text(repl, "repl")
-    return _regexp(regexp).sub(lambda _: replacement, _text(source))
+    replacement, content = _text(repl, "repl").encode(), _text(source).encode()
+    parts, at = [], 0
+    for start, end in _matches(_regexp(regexp), content):
+        parts += [content[at:start], replacement]
+        at = end
+    return _decoded(b"".join([*parts, content[at:]]))
 
 
 @pure("text.split")
