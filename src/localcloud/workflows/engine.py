@@ -171,22 +171,25 @@ class _Watch:
 
 
 async def run_loop(
-    step: Step, body: Block, items: Sequence[Value], open_frame: Callable[[Frame, int, Value], Frame], frame: Frame
+    step: Step, body: Block, items: Sequence[Value], set_variables: Callable[[Frame, int, Value], None], frame: Frame
 ) -> Outcome:
-    """The iterations of a sequential loop."""
-    thread, call, count, kind = frame.thread, frame.call, len(items), StepType.FOR_ITERATION
-    for index, item in enumerate(items):
-        inner = open_frame(Frame(thread, call, frame), index, item)
-        try:
-            with watch(kind, step, frame, index + 1, count):
+    """The iterations of a sequential loop, which share the scope of the loop until it is left.
+
+    https://cloud.google.com/workflows/docs/reference/syntax/variables#variable-scope
+    """
+    inner, count = frame.inner(), len(items)
+    try:
+        for index, item in enumerate(items):
+            set_variables(inner, index, item)
+            with watch(StepType.FOR_ITERATION, step, frame, index + 1, count):
                 outcome = await run_block(body, inner)
-        finally:
-            inner.release()
-        if outcome is Exit.BREAK:
-            return None
-        if outcome is not None and outcome is not Exit.CONTINUE:
-            return outcome
-    return None
+            if outcome is Exit.BREAK:
+                return None
+            if outcome is not None and outcome is not Exit.CONTINUE:
+                return outcome
+        return None
+    finally:
+        inner.release()
 
 
 # Attempts

@@ -1,7 +1,7 @@
 """Which functions can a workflow call, and with which arguments?
 
 A function is declared once, by a decorator on the Python function that computes it; its parameters are the documented
-arguments (a trailing underscore keeps clear of Python's own names).
+arguments (with a trailing underscore to keep clear of Python's own names, and in snake case).
 
     @pure("text.split")          a value of its arguments
     @local("sys.now")            looks at its execution, given as the first argument; doesn't wait
@@ -55,7 +55,9 @@ class Function:
 
 FUNCTIONS: dict[str, Function] = {}
 CONSTANTS: dict[str, Value] = {}
-_PYTHON_NAMES = {"map": "map_", "timeout": "timeout_"}
+_PYTHON_NAMES = {
+    "map": "map_", "timeout": "timeout_", "defaultVal": "default_val", "ifTrue": "if_true", "ifFalse": "if_false",
+}  # fmt: skip
 _DOCUMENTED = {python: name for name, python in _PYTHON_NAMES.items()}
 
 

@@ -1,7 +1,7 @@
 """What does the source text say? YAML or JSON as plain nodes that remember their place.
 
-Scalars follow the YAML 1.2 core schema: `yes` and `on` are strings, there are no timestamps and no octal by a leading
-zero. Reading is bounded: by the size of the source, the depth of nesting, and what aliases expand to.
+Scalars and tags are those of the YAML 1.2 core schema: `yes` and `on` are strings, there are no timestamps and no octal
+by a leading zero. Reading is bounded: by the size of the source, the depth of nesting, and what aliases expand to.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ _WORDS = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
+_CORE = "tag:yaml.org,2002:"
+_TAGGED = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
 _SURROGATES = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
@@ -118,10 +120,12 @@ class _Composer:
                 raise _failure(position, f"parse error: alias '*{event.anchor}' names nothing that stands before it")
             return self._anchors[event.anchor]
         if isinstance(event, yaml.ScalarEvent):
-            node: Node = Scalar(event.value, event.style in (None, ""), position)
+            node: Node = _tagged_scalar(event, position)
         elif isinstance(event, yaml.SequenceStartEvent):
+            _check_tag(event, position, "seq")
             node = self._sequence(position, depth)
         else:
+            _check_tag(event, position, "map")
             node = self._mapping(position, depth)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
@@ -142,6 +146,28 @@ class _Composer:
             entries.append((key, value))
             size = _checked(size + key.size + value.size, position)
         return Mapping(tuple(entries), position, size)
+
+
+def _tagged_scalar(event: Any, position: Position) -> Scalar:
+    """The scalar, read as its tag says where it has one: `!!str 5` is a string, `!!int "5"` an integer."""
+    if event.tag is None:
+        return Scalar(event.value, event.style in (None, ""), position)
+    if event.tag == "!":  # https://yaml.org/spec/1.2.2/#691-node-tags
+        return Scalar(event.value, False, position)
+    tag = _check_tag(event, position, "str", *_TAGGED)
+    if tag == "str":
+        return Scalar(event.value, False, position)
+    value = scalar(Scalar(event.value, True, position))
+    if type(value) not in _TAGGED[tag]:
+        raise _failure(position, f"parse error: {event.value[:40]!r} is not of its tag !!{tag}")
+    return Scalar(repr(float(value)) if tag == "float" else event.value, True, position)
+
+
+def _check_tag(event: Any, position: Position, *known: str) -> str:
+    tag = (event.tag or f"{_CORE}{known[0]}").removeprefix(_CORE)
+    if tag not in known and tag != "!":
+        raise _failure(position, f"parse error: the tag {tag[:40]!r} is not one of {', '.join(known)}")
+    return tag
 
 
 def _checked(size: int, position: Position) -> int:

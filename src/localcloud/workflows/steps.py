@@ -299,12 +299,11 @@ class Loop:
         self._bounds = bounds
         self.body = body
 
-    def open_frame(self, frame: Frame, index: int, item: Value) -> Frame:
-        """The frame of an iteration, with its variables."""
+    def set_variables(self, frame: Frame, index: int, item: Value) -> None:
+        """An iteration begins: its variables, in the frame of its scope."""
         frame.write(self._value, item)
         if self._index is not None:
             frame.write(self._index, index)
-        return frame
 
     async def items(self, frame: Frame) -> Sequence[Value]:
         """What is iterated over."""
@@ -323,17 +322,17 @@ def _between(bounds: Value) -> Sequence[Value]:
         raise type_error("range must be a list of two numbers")
     begin, end = bounds
     if type(begin) is int:
-        return range(begin, math.floor(end) + 1)  # as long as it may be: a loop can end before
-    if end - begin >= MAX_STEPS:
-        raise value_error(f"range has more than {MAX_STEPS} elements")
-    return [begin + offset for offset in range(math.floor(end - begin) + 1)]
+        end = min(math.floor(end), values.INT_MAX)
+    # The end is never reached of what is longer: each iteration takes a step.
+    count = math.floor(min(end - begin, MAX_STEPS)) + 1
+    return range(begin, begin + count) if type(begin) is int else [begin + offset for offset in range(count)]
 
 
 def for_loop(step: Step, loop: Loop) -> Later:
     """A sequential loop."""
 
     async def run(frame: Frame) -> Outcome:
-        return await run_loop(step, loop.body, await loop.items(frame), loop.open_frame, frame)
+        return await run_loop(step, loop.body, await loop.items(frame), loop.set_variables, frame)
 
     return run
 
@@ -368,7 +367,9 @@ def parallel_loop(step: Step, loop: Loop, limit: Code | None) -> Later:
     """A `parallel` step with a loop."""
 
     def open_frame(frame: Frame, index: int, item: Value, thread: Thread) -> Frame:
-        return loop.open_frame(frame.inner(thread), index, item)
+        inner = frame.inner(thread)
+        loop.set_variables(inner, index, item)
+        return inner
 
     async def run(frame: Frame) -> Outcome:
         check_nesting(frame.thread)

@@ -33,8 +33,8 @@ def _len(value: Value) -> Value:
 
 
 @pure("default")
-def _default(value: Value, default_value: Value) -> Value:
-    return default_value if value is None else value
+def _default(val: Value, default_val: Value) -> Value:
+    return default_val if val is None else val
 
 
 @pure("if")
