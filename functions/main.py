@@ -14,7 +14,8 @@ from werkzeug.exceptions import ServiceUnavailable
 from zeroidle import logs, wiring
 from zeroidle.contracts.events import PubSubMessage, Upload, message, uploaded
 from zeroidle.errors import PermanentError, ZeroidleError
-from zeroidle.handlers.context import Outcome
+from zeroidle.handlers.context import Context, Outcome
+from zeroidle.handlers.follow import follow
 from zeroidle.handlers.on_job_heartbeat import on_job_heartbeat as take_heartbeat
 from zeroidle.handlers.on_job_meta import on_job_meta as keep_meta
 from zeroidle.handlers.on_job_start import on_job_start as start_job
@@ -76,6 +77,8 @@ def react(
             payload = parse(event)
             labels.enter_context(logs.labelled(job_id=payload.job_id))
             log.info("%s: %s", handle.__name__, handle(tools, payload))
+            if isinstance(tools, Context):
+                follow(tools)
         except PermanentError as error:
             log.error("REJECTED: %s: %s", error.code, error.message)
         except ZeroidleError as error:

@@ -17,6 +17,10 @@ class SystemClock:
         """Seconds since the epoch."""
         return time.time()
 
+    def sleep(self, seconds: float) -> None:
+        """Let so much time pass."""
+        time.sleep(seconds)
+
 
 class RemoteClock:
     """`zeroidle.ports.Clock` by who answers `{"time": "<RFC 3339>"}` at `url`; the machine's while nobody does."""
@@ -33,3 +37,7 @@ class RemoteClock:
                 return datetime.fromisoformat(json.load(answer)["time"]).timestamp()
         except (OSError, ValueError, KeyError, TypeError):
             return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Let so much of the machine's time pass: a clock that is moved ahead meanwhile makes nobody wait longer."""
+        time.sleep(seconds)

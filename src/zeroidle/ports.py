@@ -212,3 +212,6 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let so much time pass."""

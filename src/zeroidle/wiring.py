@@ -6,6 +6,8 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from zeroidle import bundle, logs
 from zeroidle.bundle import Bundle
 from zeroidle.clocks import RemoteClock, SystemClock
@@ -26,9 +28,13 @@ PIPELINE = "pipeline"
 STAGE_SERVICES = {"preprocess": "preprocess", "inference": "gpu-inference", "postprocess": "postprocess"}
 
 
-@cache
 def context() -> Context:
-    """What a handler of jobs works with. Raises PermanentError if the environment or the bundle is wrong."""
+    """What one call of a handler works with. Raises PermanentError if the environment or the bundle is wrong."""
+    return replace(_context(), waiting=set())
+
+
+@cache
+def _context() -> Context:
     from zeroidle.gcp.executions import connect
     from zeroidle.gcp.fleet import GoogleFleet
     from zeroidle.gcp.jobstore import BucketJobStore

@@ -20,7 +20,7 @@ from tests.core.machine_factories import (
     an_entry,
     seen,
 )
-from zeroidle.contracts.machines import Provisioning, VmRef
+from zeroidle.contracts.machines import Provisioning, Vm, VmRef
 from zeroidle.contracts.records import Job, Reason, State
 from zeroidle.core import events
 from zeroidle.core.claims import Claim, CloseAttempt, Record, RemoveMarker
@@ -30,6 +30,7 @@ from zeroidle.core.machines import (
     END_GRACE_S,
     LATE_CREATE_S,
     LOST_AFTER_S,
+    REFUSED_WITHIN_S,
     WARM_GRACE_S,
     AskVm,
     DeleteVm,
@@ -41,6 +42,7 @@ from zeroidle.core.machines import (
     VmState,
     first_event,
     is_silent,
+    may_be_refused,
     plan,
 )
 from zeroidle.core.placement import Market
@@ -64,6 +66,29 @@ def test_every_state_has_an_answer_to_every_sight() -> None:
         for action in planned(job, sight, now):
             assert not (vm is VmState.UNKNOWN and isinstance(action, DeleteVm | GiveUpVm | ForgetVm)), (state, action)
             assert not (use in (Use.OTHERS, Use.WAITING) and isinstance(action, DeleteVm)), (state, action)
+
+
+@pytest.mark.parametrize(
+    ("vm", "state", "now", "expected"),
+    [
+        (a_vm(), VmState.CREATING, SOON, True),
+        (a_vm(), VmState.UNKNOWN, SOON, True),
+        (a_vm(), VmState.RUNNING, SOON, False),
+        (a_vm(given_up=True), VmState.CREATING, SOON, False),
+        (a_vm(attempt=2), VmState.CREATING, SOON, False),
+        (a_vm(), VmState.CREATING, NOW + REFUSED_WITHIN_S + 1, False),
+        (a_vm(a_ref(how=Provisioning.FLEX_START)), VmState.CREATING, SOON, False),
+    ],
+    ids=["comes up", "not known", "runs", "given up", "of another attempt", "long ago", "stands in a queue"],
+)
+def test_another_look_is_worth_while_as_long_as_a_vm_may_be_refused(
+    vm: Vm, state: VmState, now: float, expected: bool
+) -> None:
+    job, sight = a_machine_job(State.PROVISIONING), a_sight(seen(vm, state))
+
+    assert may_be_refused(job, sight, now) is expected
+    assert not may_be_refused(job, replace(sight, claim=WORKER_CLAIM), now)
+    assert not may_be_refused(a_machine_job(State.RUNNING), sight, now)
 
 
 class TestUnclaimed:

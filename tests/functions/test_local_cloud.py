@@ -85,12 +85,12 @@ def context(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cont
     """What wiring builds from the environment; time is the local cloud's."""
     for name, value in {**cloud.environment(), "ZEROIDLE_REGION": cloud.config.location}.items():
         monkeypatch.setenv(name, value)
-    for built in (wiring.context, wiring.job_store, wiring._settings):
+    for built in (wiring._context, wiring.job_store, wiring._settings):
         built.cache_clear()
     monkeypatch.setattr(wiring.logs, "configure", lambda level: None)
     monkeypatch.setattr(Services, "refusing", False)
     yield wiring.context()
-    for built in (wiring.context, wiring.job_store, wiring._settings):
+    for built in (wiring._context, wiring.job_store, wiring._settings):
         built.cache_clear()
 
 

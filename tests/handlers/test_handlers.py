@@ -325,7 +325,7 @@ class TestTick:
             world.start(f"job-{number}")
         for message in list(world.inbox):
             world.deliver(message)
-        monkeypatch.setattr(ticks, "_look_after", slow)
+        monkeypatch.setattr(ticks, "look_after", slow)
         while set(seen) != {f"job-{number}" for number in range(9)} and len(seen) < 50:
             on_tick(world.context, TICK)
 

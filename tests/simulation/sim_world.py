@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from tests.simulation import sim_fleet
 from tests.simulation.sim_cloud import Execution, Faults, Killed, MemoryObjects, SimExecutions
@@ -28,6 +31,7 @@ from zeroidle.gcp.jobstore import BucketJobStore
 from zeroidle.gcp.vmstore import BucketVmStore
 from zeroidle.handlers import on_job_heartbeat, on_job_meta, on_job_start, on_job_stop, on_tick, on_upload
 from zeroidle.handlers.context import Context
+from zeroidle.handlers.follow import looks
 from zeroidle.handlers.sweep import EVERY_MINUTES
 
 START = 1_800_000_000.0
@@ -85,6 +89,15 @@ class Message:
     id: str
 
 
+@dataclass(eq=False)
+class Call:
+    """A handler that has done its work and sleeps until it looks what became of the VMs that it asked for."""
+
+    message: Message
+    looks: Iterator[float]
+    due: float
+
+
 class World:
     """A project: what is stored, what runs, what is on its way. `behaviour` is what executions do, see `BEHAVIOURS`."""
 
@@ -101,6 +114,7 @@ class World:
         self.context = Context(store, self.executions, vms, self.fleet, self.publisher, self.objects, self, DEPLOYMENT)
         self.inbox: list[Message] = []
         self.outcomes: Counter[str] = Counter()
+        self.calls: list[Call] = []
         self.sent = 0
         self.overlaps = 0  # handlers that ran within others
         self.published: list[tuple[str, int]] = []
@@ -116,6 +130,10 @@ class World:
 
     def now(self) -> float:
         return self.time
+
+    def sleep(self, seconds: float) -> None:
+        """As a function does; here nobody sleeps within a handler, see `Call`."""
+        self.pass_time(seconds)
 
     def upload(self, name: str = "reviews.txt", metadata: dict[str, str] | None = None, *, told: bool = True) -> str:
         """A file lands; `told`: the event is not lost. The job's id."""
@@ -217,6 +235,10 @@ class World:
             self.fleet.pass_time(lambda machine: sim_fleet.boot(self, machine))
             for machine in list(self.fleet.machines):
                 sim_fleet.step(self, machine)
+            due = [each for each in self.calls if each.due <= self.time]
+            self.calls = [each for each in self.calls if each.due > self.time]
+            for call in due:
+                self._go_on(call)
 
     def settle(self, rounds: int = 200) -> None:
         """No more faults: deliver, run and tick until nothing is left to do. Raises Violation when that never comes."""
@@ -413,8 +435,23 @@ class World:
             known = self._records[name] = generation, codec.decode(data, Job)
         return known[1]
 
+    def _go_on(self, call: Call) -> None:
+        """A handler looks again; its message is acknowledged only after the last look."""
+        self.faults.armed = True
+        try:
+            pause_s = next(call.looks, None)
+        except Killed:
+            self.outcomes["REDELIVERED"] += 1
+            self.inbox.append(call.message)
+            return
+        finally:
+            self.faults.armed = False
+        if pause_s is not None:
+            call.due = self.time + pause_s
+            self.calls.append(call)
+
     def _handle(self, message: Message) -> None:
-        context, payload = self.context, message.payload
+        context, payload = replace(self.context, waiting=set()), message.payload
         self.faults.armed = True
         try:
             match message.topic:
@@ -433,6 +470,7 @@ class World:
         finally:
             self.faults.armed = False
         self.outcomes[outcome.value] += 1
+        self._go_on(Call(message, looks(context), self.time))
 
     def _unknown_job(self, message: Message) -> str | None:
         job_id = str(json.loads(message.payload.data)["job_id"])

@@ -29,6 +29,13 @@ def a_job_in_the_second_region(world: World) -> None:
     world.tick()
 
 
+def a_job_whose_handler_looks_again(world: World) -> None:
+    world.fleet.stockouts["1xl4", "us-central1"] = "ZONE_RESOURCE_POOL_EXHAUSTED"
+    world.start_machine()
+    world.deliver(world.inbox[0])
+    world.pass_time(10)
+
+
 def a_hedged_job(world: World) -> None:
     world.start_machine(hedge=2)
 
@@ -73,6 +80,7 @@ def two_jobs_on_one_vm(world: World) -> None:
 SCENARIOS = [
     a_job,
     a_job_in_the_second_region,
+    a_job_whose_handler_looks_again,
     a_hedged_job,
     a_stop_before_the_start,
     a_stop_while_it_gets_its_vm,

@@ -30,8 +30,16 @@ def a_tick_after_refusals(world: World) -> None:
     world.start_machine(hedge=2)
     world.deliver(world.inbox[0])
     world.fleet.machines.clear()  # both came, and are gone
+    world.calls.clear()  # nor does their handler look again
     world.pass_time(200)
     world.tick()
+
+
+def a_start_whose_handler_looks_again(world: World) -> None:
+    world.fleet.stockouts["1xl4", "us-central1"] = "ZONE_RESOURCE_POOL_EXHAUSTED"
+    world.start_machine()
+    world.deliver(world.inbox[0])
+    world.pass_time(5)
 
 
 def tick(world: World) -> None:
@@ -44,7 +52,11 @@ def the_same_message(world: World) -> None:
 
 
 @pytest.mark.parametrize("second", [tick, the_same_message], ids=lambda second: second.__name__)
-@pytest.mark.parametrize("first", [a_start, a_start_at_the_caps, a_tick_after_refusals], ids=lambda act: act.__name__)
+@pytest.mark.parametrize(
+    "first",
+    [a_start, a_start_at_the_caps, a_tick_after_refusals, a_start_whose_handler_looks_again],
+    ids=lambda act: act.__name__,
+)
 def test_one_handler_within_another(first: Callable[[World], None], second: Callable[[World], None]) -> None:
     for point in range(MAX_POINTS):
         faults = Faults()

@@ -32,6 +32,8 @@ LATE_CREATE_S = 120.0
 # Whoever records a VM asks for it. Another handler does so only when that one has surely ended, and only so long that
 # nobody can have forgotten the VM, and its entry, while it is still about to ask. There is a tick in between.
 ASK_AGAIN_AFTER_S, ASK_AGAIN_WITHIN_S = 30.0, 95.0
+# A refusal comes within seconds, rarely later than this.
+REFUSED_WITHIN_S = 120.0
 # How long an assignment is left to warm VMs before a new one is asked for.
 WARM_GRACE_S = 20.0
 # A worker that has said its last word gets this long to end by itself.
@@ -139,6 +141,20 @@ def plan(job: Job, seen: Observed, catalog: Catalog, now: float) -> tuple[Action
 def needs_market(job: Job) -> bool:
     """May a VM have to be asked for?"""
     return job.state in (State.QUEUED, State.PROVISIONING)
+
+
+def may_be_refused(job: Job, seen: Observed, now: float) -> bool:
+    """Is a VM on its way whose refusal another look would see soon? One that runs, or stands in a queue, is not."""
+    if not needs_market(job) or seen.claim is not None:
+        return False
+    return any(
+        each.vm.attempt == job.attempt
+        and not each.vm.given_up
+        and not each.vm.ref.provisioning.may_wait
+        and each.view.state in (VmState.CREATING, VmState.GONE, VmState.UNKNOWN)
+        and now - each.vm.asked_at <= REFUSED_WITHIN_S
+        for each in seen.vms
+    )
 
 
 def first_event(job: Job, catalog: Catalog, market: Market, now: float) -> events.Event | None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from zeroidle.core.pipeline import Deployment
 from zeroidle.ports import Clock, Executions, Fleet, JobStore, Objects, Publisher, VmStore
 
 
 class Context(Struct, frozen=True):
-    """The ports, and what is deployed."""
+    """The ports, what is deployed, and what one call has to follow: each call has a context of its own."""
 
     jobs: JobStore
     executions: Executions
@@ -21,6 +21,7 @@ class Context(Struct, frozen=True):
     objects: Objects
     clock: Clock
     deployment: Deployment
+    waiting: set[str] = field(default_factory=set)  # jobs with a VM on its way that may still be refused: `follow`
 
 
 class Outcome(StrEnum):

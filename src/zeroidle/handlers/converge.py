@@ -12,7 +12,7 @@ from zeroidle.contracts.messages import MachineRun
 from zeroidle.core import events
 from zeroidle.core.events import Event, StartRefused, Submitted
 from zeroidle.core.job import advance, begin
-from zeroidle.errors import Conflict
+from zeroidle.errors import Conflict, TemporaryError, ZeroidleError
 from zeroidle.handlers import machine_jobs, workflow_jobs
 from zeroidle.handlers.context import Context, Outcome
 from zeroidle.handlers.records import load, require_owner
@@ -57,6 +57,19 @@ def converge(context: Context, stored: Stored, *, is_new: bool = False, hold_los
         if not look_again:
             return
         stored = load(context, stored.job.job_id)
+
+
+def look_after(context: Context, stored: Stored, *, hold_losses: bool = False) -> None:
+    """Converge; a job for which that is not possible now, or at all, is logged and holds up no other."""
+    job_id = stored.job.job_id
+    try:
+        converge(context, stored, hold_losses=hold_losses)
+    except TemporaryError as error:
+        log.warning("job %s waits for the next tick: %s", job_id, error.message)
+    except ZeroidleError as error:
+        log.error("job %s cannot be looked after: %s: %s", job_id, error.code, error.message)
+    except Exception:  # a defect that one job meets must not end the care for all others
+        log.exception("job %s cannot be looked after", job_id)
 
 
 def _first_event(context: Context, event: Submitted) -> Event | None:

@@ -54,6 +54,8 @@ def step(context: Context, stored: Stored, *, is_new: bool, hold_losses: bool) -
     seen = observe(context, stored.job)
     if hold_losses and seen.worker is not None:
         seen = replace(seen, worker=VmView(VmState.UNKNOWN))  # no news: deadlines hold all the same
+    if machines.may_be_refused(stored.job, seen, context.clock.now()):
+        context.waiting.add(stored.job.job_id)
     actions = plan(stored.job, seen, context.deployment.catalog, context.clock.now())
     outcomes = [_apply(context, stored, action) for action in actions]  # all of them, whatever the first one brings
     return any(outcomes)
@@ -140,6 +142,8 @@ def _ask(context: Context, stored: Stored, action: AskVm) -> bool:
         context.fleet.create(vm.ref)
     except PermanentError as error:
         return _give_up(context, stored, GiveUpVm(vm, error.code, error.message))
+    if not vm.ref.provisioning.may_wait:
+        context.waiting.add(stored.job.job_id)
     return False
 
 

@@ -18,7 +18,7 @@ from zeroidle.contracts.records import State
 from zeroidle.core import machines
 from zeroidle.errors import TemporaryError, ZeroidleError
 from zeroidle.handlers.context import Context, Outcome
-from zeroidle.handlers.converge import converge
+from zeroidle.handlers.converge import look_after
 from zeroidle.handlers.orphans import end_orphans
 from zeroidle.handlers.sweep import is_due, sweep
 from zeroidle.ports import Marker, Stored
@@ -62,7 +62,7 @@ def _look_after_all(context: Context, markers: Sequence[Marker], began: float) -
             break
         if stored is not None:
             with logs.labelled(job_id=marker.job_id):
-                _look_after(context, stored, hold_losses)
+                look_after(context, stored, hold_losses=hold_losses)
 
 
 def _is_mass_loss(jobs: Iterable[Stored], now: float) -> bool:
@@ -88,18 +88,6 @@ def _load(context: Context, marker: Marker) -> Stored | None:
     else:
         return stored
     return None
-
-
-def _look_after(context: Context, stored: Stored, hold_losses: bool) -> None:
-    job_id = stored.job.job_id
-    try:
-        converge(context, stored, hold_losses=hold_losses)
-    except TemporaryError as error:
-        log.warning("job %s waits for the next tick: %s", job_id, error.message)
-    except ZeroidleError as error:
-        log.error("job %s cannot be looked after: %s: %s", job_id, error.code, error.message)
-    except Exception:  # a defect that one job meets must not end the care for all others
-        log.exception("job %s cannot be looked after", job_id)
 
 
 def _shuffled(markers: Iterable[Marker], minute: int) -> list[Marker]:
