@@ -103,6 +103,15 @@ def gcp_storage_emulator(directory: Path) -> Iterator[Server]:
 
 
 @contextmanager
+def replayer(origin: Server) -> Iterator[Server]:
+    """A bare server that answers the same requests with the same bytes as `origin`."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.replaying", str(port), origin.http.removeprefix("http://")]
+    with _process(command, (port, port)) as server:
+        yield server
+
+
+@contextmanager
 def receiver() -> Iterator[Server]:
     """A push endpoint that answers 200 at once; to any request with the number of POSTs so far."""
     port = free_port()

@@ -3,6 +3,7 @@
     python -m benchmarks.storage [--most 100000] [--json]
 
 Both keep their state on disk and are called by google-cloud-storage, one call after another; each figure is a median.
+"client alone" is what the same calls take from a bare server that has our answers ready: no server is faster than that.
 gcp-storage-emulator writes all its metadata anew with each object: filling it through its API would take hours, so it
 finds the objects on disk when it starts, in its own form. The second table is ours alone: the server's CPU time per
 call, without the client's, from 100 objects to 100,000.
@@ -30,12 +31,13 @@ from benchmarks.tables import Figures, machine, median
 
 SIZES = (100, 1_000, 10_000)
 GROWTH = (100, 1_000, 10_000, 100_000)
-CALLS, LISTS = 40, 3
+CALLS = {"put": 40, "get": 200, "list 100": 80, "list all": 3}
+FOLDERS = 1  # a page, as many as there are of 100 objects
 CPU_CALLS = 400  # CPU time is counted in hundredths of a second
 DATA = b"x" * 1000
 WRITERS = 8
 MEMORY_OBJECTS = 10_000
-OURS, PEER = "ours", "gcp-storage-emulator"
+OURS, PEER, BARE = "ours", "gcp-storage-emulator", "client alone"
 
 
 def name_of(number: int) -> str:
@@ -97,10 +99,10 @@ def operations(bucket: storage.Bucket, objects: int) -> dict[str, Callable[[int]
     """One call of Google's client each; the argument counts the calls."""
 
     def get(number: int) -> None:
-        assert bucket.blob(name_of(number * objects // CALLS)).download_as_bytes() == DATA
+        assert bucket.blob(name_of(number * objects // CALLS["get"])).download_as_bytes() == DATA
 
     def list_100(number: int) -> None:
-        _count(bucket, f"objects/{number * (objects // 100) // CALLS:04d}/", 100)
+        _count(bucket, f"objects/{number * (objects // 100) // CALLS['list 100']:04d}/", 100)
 
     return {
         "put": lambda number: bucket.blob(f"new/{number}").upload_from_string(DATA),
@@ -117,19 +119,22 @@ def _count(bucket: storage.Bucket, prefix: str, expected: int) -> None:
 
 def compare(objects: int, figures: Figures) -> None:
     """Both sides full of so many objects, the calls taking turns."""
-    with full(OURS, objects) as ours, full(PEER, objects) as peer:
-        sides = {side: operations(client_of(server), objects) for side, server in ((OURS, ours), (PEER, peer))}
+    with full(OURS, objects) as ours, full(PEER, objects) as peer, servers.replayer(ours) as bare:
+        servers_ = {OURS: ours, PEER: peer, BARE: bare}
+        sides = {side: operations(client_of(server), objects) for side, server in servers_.items()}
         for operation in sides[OURS]:
+            numbers = range(CALLS[operation])
+            for number in numbers:
+                sides[BARE][operation](number)  # it learns the answers
             times: dict[str, list[float]] = {side: [] for side in sides}
-            for number in range(LISTS if operation == "list all" else CALLS):
+            for number in numbers:
                 for side, calls in sides.items():
                     began = time.perf_counter()
                     calls[operation](number)
                     times[side].append((time.perf_counter() - began) * 1000)
-            mine, theirs = median(times[OURS]), median(times[PEER])
-            figures.rows.append(
-                {"": operation, "objects": objects, OURS: mine, PEER: theirs, "times as fast": theirs / mine}
-            )
+            medians = {side: median(found) for side, found in times.items()}
+            faster = {"times as fast": medians[PEER] / medians[OURS]}
+            figures.rows.append({"": operation, "objects": objects, **medians, **faster})
 
 
 def growth(most: int) -> Figures:
@@ -151,25 +156,23 @@ def cpu(server: Server, objects: int) -> dict[str, float]:
     """CPU milliseconds by operation, called without Google's client."""
     pool = urllib3.PoolManager()
     base = f"{server.http}/storage/v1/b/bench/o"
+    uploads = f"{server.http}/upload/storage/v1/b/bench/o?uploadType=media&name="
 
-    def put(number: int) -> Any:
-        return pool.request(
-            "POST", f"{server.http}/upload/storage/v1/b/bench/o?uploadType=media&name=new/{number}", body=DATA
-        )
+    def spread(number: int) -> str:
+        return name_of(number * objects // CPU_CALLS)
 
-    def get(number: int) -> Any:
-        name = name_of(number * objects // CPU_CALLS).replace("/", "%2F")
-        return pool.request("GET", f"{base}/{name}?alt=media")
-
-    def list_100(number: int) -> Any:
-        prefix = f"objects/{number * (objects // 100) // CPU_CALLS:04d}/"
-        return pool.request("GET", f"{base}?prefix={prefix}&maxResults=100")
-
+    calls: dict[str, Callable[[int], Any]] = {
+        "put": lambda number: pool.request("POST", f"{uploads}new/{number}", body=DATA),
+        "get": lambda number: pool.request("GET", f"{base}/{spread(number).replace('/', '%2F')}?alt=media"),
+        "list 100": lambda number: pool.request("GET", f"{base}?prefix={spread(number)[:-2]}&maxResults=100"),
+        "list folders": lambda _: pool.request("GET", f"{base}?prefix=objects/&delimiter=/&maxResults={FOLDERS}"),
+        "delete": lambda number: pool.request("DELETE", f"{base}/new%2F{number}"),
+    }
     found = {}
-    for operation, call in (("put", put), ("get", get), ("list 100", list_100)):
+    for operation, call in calls.items():
         before = server.cpu_s()
         for number in range(CPU_CALLS):
-            assert call(number).status == 200
+            assert call(number).status in (200, 204)
         found[operation] = (server.cpu_s() - before) / CPU_CALLS * 1000
     return found
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import format_datetime
+from email.utils import formatdate
+from functools import lru_cache
 
 from localcloud.storage.resources import StoredObject
 from localcloud.storage.state import Storage
@@ -77,11 +77,10 @@ def _bounds(header: str | None, size: int) -> tuple[int, int] | None:
 def _headers(item: StoredObject) -> Headers:
     fields = item.fields
     hashes = f"crc32c={item.crc32c}" + (f",md5={item.md5}" if item.md5 else "")
-    updated = datetime.fromtimestamp(item.updated // 1_000_000, UTC)
     headers = [
         (b"content-type", fields.get("contentType", "application/octet-stream").encode()),
         (b"etag", item.etag.encode()),
-        (b"last-modified", format_datetime(updated, usegmt=True).encode()),
+        (b"last-modified", _http_date(item.updated // 1_000_000)),
         (b"accept-ranges", b"bytes"),
         (b"cache-control", fields.get("cacheControl", "no-cache, no-store, max-age=0, must-revalidate").encode()),
         (b"x-goog-generation", b"%d" % item.generation),
@@ -104,6 +103,11 @@ def _headers(item: StoredObject) -> Headers:
     if item.components is not None:
         headers.append((b"x-goog-component-count", b"%d" % item.components))
     return headers
+
+
+@lru_cache(maxsize=1024)  # many downloads of few objects, or of such as were written together
+def _http_date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode()
 
 
 def _must_decompress(item: StoredObject, accept_encoding: str | None) -> bool:

@@ -43,7 +43,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
 _PERSONAL_FIELDS = frozenset({*_FLAG_FIELDS, "retention"})
 
 
-class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
+class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One version of an object. Times are microseconds since the epoch; `fields` is what the owner may set, as JSON."""
 
     bucket: str
@@ -88,22 +88,23 @@ class StoredObject(msgspec.Struct, frozen=True, omit_defaults=True):
         """The object as JSON, without its ACL; `base` is the API's address."""
         path = f"storage/v1/b/{self.bucket}/o/{_quoted(self.name)}"
         created = timestamp(self.created)
+        generation = str(self.generation)
         shown: dict[str, Any] = {
             "kind": "storage#object",
-            "id": f"{self.bucket}/{self.name}/{self.generation}",
+            "id": f"{self.bucket}/{self.name}/{generation}",
             "selfLink": f"{base}/{path}",
-            "mediaLink": f"{base}/download/{path}?generation={self.generation}&alt=media",
+            "mediaLink": f"{base}/download/{path}?generation={generation}&alt=media",
             "name": self.name,
             "bucket": self.bucket,
-            "generation": str(self.generation),
+            "generation": generation,
             "metageneration": str(self.metageneration),
             "storageClass": self.storage_class,
             "size": str(self.size),
             "crc32c": self.crc32c,
             "etag": self.etag,
             "timeCreated": created,
-            "updated": timestamp(self.updated),
-            "timeStorageClassUpdated": timestamp(self.reclassified or self.created),
+            "updated": created if self.updated == self.created else timestamp(self.updated),
+            "timeStorageClassUpdated": timestamp(self.reclassified) if self.reclassified else created,
             "timeFinalized": created,
         }
         if self.md5 is not None:

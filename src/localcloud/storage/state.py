@@ -25,6 +25,7 @@ from localcloud.storage.notifications import ARCHIVE, DELETE, FINALIZE, METADATA
 from localcloud.storage.parts import PartedUploads
 from localcloud.storage.payloads import FILE_SUFFIX, Payload, PayloadWriter, joined
 from localcloud.storage.preconditions import NONE, Preconditions
+from localcloud.storage.rendering import Rendered
 from localcloud.storage.resources import StoredObject, Target
 from localcloud.storage.sweeper import Sweeper
 from localcloud.storage.times import timestamp
@@ -39,7 +40,6 @@ CLOUD_EVENTS = {
     METADATA_UPDATE: "google.cloud.storage.object.v1.metadataUpdated",
 }
 MAX_COMPONENTS = 32  # of one compose request
-SHOWN_KEPT = 20_000  # objects of lists, about 30 MB
 _META = "storage.meta"
 _LAST_GENERATION = "last generation"
 _encode = msgspec.json.Encoder().encode
@@ -53,7 +53,7 @@ class Storage:
         self.context = context
         self._store = context.store
         self._listeners: list[Listener] = []
-        self._shown: dict[str, tuple[StoredObject, dict[str, Any]]] = {}
+        self.rendered = Rendered(context.http_url)
         self.catalog = Catalog(context.store, self.microseconds)
         self.hmac_keys = HmacKeys(context.store, self.microseconds)
         self._versions = Versions(context.store, [bucket.name for bucket in self.catalog.all()])
@@ -155,20 +155,11 @@ class Storage:
 
     def resource(self, item: StoredObject) -> dict[str, Any]:
         """The object as JSON, without its ACL."""
-        shown = self._rendered(item)
+        shown = item.resource(self.context.http_url)
         bucket = self.catalog.get(item.bucket)
         if bucket.retention_s and (expiration := retention.expiration(item, bucket)):
             shown["retentionExpirationTime"] = timestamp(expiration)
         return shown
-
-    def _rendered(self, item: StoredObject) -> dict[str, Any]:
-        """A version never changes, a changed one is another: what was put together for a list serves the next one."""
-        known = self._shown.get(item.key)
-        if known is None or known[0] is not item:
-            if len(self._shown) >= SHOWN_KEPT:
-                self._shown.clear()
-            known = self._shown[item.key] = item, item.resource(self.context.http_url)
-        return dict(known[1])
 
     def read(self, item: StoredObject, start: int, end: int) -> bytes | Iterator[bytes]:
         """Bytes `start` to `end` (exclusive): at once when small, else in blocks, whatever happens meanwhile."""
@@ -221,7 +212,7 @@ class Storage:
         if bucket.fields.get("defaultEventBasedHold"):
             fields.setdefault("eventBasedHold", True)
         return StoredObject(
-            bucket=target.bucket,
+            bucket=bucket.name,
             name=target.name,
             generation=max(now, self._last_generation + 1),
             size=payload.size,
