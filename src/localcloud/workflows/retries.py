@@ -18,14 +18,14 @@ _NON_IDEMPOTENT_CODES = (429, 503)
 _NON_IDEMPOTENT_TAGS = {"ConnectionFailedError"}
 
 
-def is_idempotent_retry(error: Value) -> bool:
+def is_idempotent_retry(exception: Value) -> bool:
     """http.default_retry_predicate."""
-    return _matches(error, _IDEMPOTENT_CODES, _IDEMPOTENT_TAGS)
+    return _matches(exception, _IDEMPOTENT_CODES, _IDEMPOTENT_TAGS)
 
 
-def is_non_idempotent_retry(error: Value) -> bool:
+def is_non_idempotent_retry(exception: Value) -> bool:
     """http.default_retry_predicate_non_idempotent."""
-    return _matches(error, _NON_IDEMPOTENT_CODES, _NON_IDEMPOTENT_TAGS)
+    return _matches(exception, _NON_IDEMPOTENT_CODES, _NON_IDEMPOTENT_TAGS)
 
 
 def _matches(error: Value, codes: tuple[int, ...], tags: set[str]) -> bool:
@@ -46,8 +46,8 @@ DEFAULT_BACKOFF = {"initial_delay": 1.0, "max_delay": 60.0, "multiplier": 1.25}
 PREDICATES: Mapping[str, Callable[[Value], bool]] = {
     IDEMPOTENT.name: is_idempotent_retry,
     NON_IDEMPOTENT.name: is_non_idempotent_retry,
-    ALWAYS.name: lambda _: True,
-    NEVER.name: lambda _: False,
+    ALWAYS.name: lambda exception: True,  # an argument that steps can name
+    NEVER.name: lambda exception: False,
 }
 
 

@@ -162,8 +162,7 @@ def size(value: Value, most: int | None = None) -> int:
         total += SCALAR_BYTES
         if kind is str:
             length = len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
-            if length > MAX_STRING_BYTES:
-                raise memory_error(f"a string of {length} bytes is longer than {MAX_STRING_BYTES}")
+            check_length(length)
             total += length
         elif kind is dict:
             pending += item
@@ -175,6 +174,12 @@ def size(value: Value, most: int | None = None) -> int:
         if most is not None and total > most:
             raise memory_error(f"a value takes more than {most} bytes")
     return total
+
+
+def check_length(length: int, most: int = MAX_STRING_BYTES) -> None:
+    """Raises ResourceLimitError for a string of more bytes than one may have; asked before a long one is made."""
+    if length > most:
+        raise memory_error(f"a string of {length} bytes is longer than {most}")
 
 
 def memory_error(message: str) -> WorkflowError:

@@ -42,6 +42,15 @@ def test_a_source_without_measure_is_refused(source: str, message: str) -> None:
         compile_source(source)
 
 
+def long_text(expression: str) -> str:
+    """The length of what an expression gives of `s`, some 20,000 letters and quotes."""
+    return (
+        '- i:\n    assign: [{s: \'a"a"a"a"a"a"a"a"a"a"\'}]\n'
+        "- l:\n    for: {value: v, range: [1, 10], steps: [{d: {assign: [{s: '${s + s}'}]}}]}\n"
+        f"- o:\n    return: {json.dumps(f'${{len({expression})}}')}\n"
+    )
+
+
 PROGRAMS = {
     "endless steps": ("- a:\n    next: a\n", "ResourceLimitError"),
     "endless loops": (
@@ -56,6 +65,25 @@ PROGRAMS = {
     "a value that contains itself many times": (
         "- i:\n    assign: [{l: [1]}]\n- f:\n    for:\n      value: v\n      range: [1, 60]\n      steps:\n"
         "        - a:\n            assign: [{l: ['${l}', '${l}']}]\n",
+        "MemoryLimitExceededError",
+    ),
+    "text that multiplies by replacing": (long_text('text.replace_all(s, "a", s)'), "MemoryLimitExceededError"),
+    "text between each two characters": (long_text('text.replace_all(s, "", s)'), "MemoryLimitExceededError"),
+    "text that multiplies by a pattern": (long_text('text.replace_all_regex(s, "a", s)'), "MemoryLimitExceededError"),
+    "text that indents": (
+        long_text('json.encode([1, [2, [3, [4, [5, [6, [7, [8, [9]]]]]]]]], {"prefix": s, "indent": s})'),
+        "MemoryLimitExceededError",
+    ),
+    "text that is quoted again and again": (
+        long_text("json.encode_to_string(" * 8 + "json.encode_to_string(s)" + ")" * 8),
+        "MemoryLimitExceededError",
+    ),
+    "bytes that are quoted again and again": (
+        long_text("text.decode(json.encode(" * 8 + "text.decode(json.encode(s))" + "))" * 8),
+        "MemoryLimitExceededError",
+    ),
+    "text that is four times as long": (
+        long_text("text.decode(text.encode(" * 4 + "s" + ', "UTF-32"), "ISO-8859-1")' * 4),
         "MemoryLimitExceededError",
     ),
     "an integer overflow": ("- a:\n    return: ${9223372036854775807 + 1}\n", "ValueError"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from localcloud.workflows import choices, values
 from localcloud.workflows.errors import value_error
 from localcloud.workflows.functions import expect, pure
+from localcloud.workflows.memory import MAX_MEMORY_BYTES
 from localcloud.workflows.values import Value
 
 
@@ -23,15 +24,21 @@ def _encode(data: Value, indent: Value = None) -> Value:
 
 @pure("json.encode_to_string")
 def _encode_to_string(data: Value, indent: Value = None) -> Value:
-    return _text(data, indent)
+    text = _text(data, indent)
+    values.check_length(len(text))
+    return text
 
 
 def _text(data: Value, indent: Value) -> str:
     if indent is None or indent is False:
-        return values.to_json(data)
-    if indent is True:
-        return values.to_json(data, indent=choices.json_indent())
-    options = expect(indent, dict, "indent")
+        text = values.to_json(data)
+        values.check_length(len(text), MAX_MEMORY_BYTES)
+        return text
+    options = {} if indent is True else expect(indent, dict, "indent")
     prefix = expect(options.get("prefix", ""), str, "indent.prefix")
     step = expect(options.get("indent", choices.json_indent()), str, "indent.indent")
-    return values.to_json(data, indent=step).replace("\n", "\n" + prefix)
+    text = values.to_json(data, indent="\t")  # in JSON tabs and line ends are white space only
+    for mark, wanted in (("\t", step), ("\n", f"\n{prefix}")):
+        values.check_length(len(text) + text.count(mark) * (len(wanted) - 1), MAX_MEMORY_BYTES)
+        text = text.replace(mark, wanted)
+    return text

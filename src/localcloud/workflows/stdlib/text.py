@@ -73,9 +73,10 @@ def _encode(text: Value, charset: Value = "UTF-8") -> Value:
 def _decode(data: Value, charset: Value = "UTF-8") -> Value:
     try:
         text = bytes(expect(data, bytes, "data")).decode(_text(charset, "charset"))
-        return values.without_surrogates(text)  # which UTF-7 and the like can write
     except (LookupError, UnicodeError) as error:
         raise value_error(f"cannot decode as {charset!r}: {error}") from error
+    values.check_length(len(text))
+    return values.without_surrogates(text)  # which UTF-7 and the like can write
 
 
 @pure("text.find_all")
@@ -99,16 +100,20 @@ def _match_regex(source: Value, regexp: Value) -> Value:
 
 @pure("text.replace_all")
 def _replace_all(source: Value, substr: Value, repl: Value) -> Value:
-    return _text(source).replace(_text(substr, "substr"), _text(repl, "repl"))
+    content, old, new = _text(source).encode(), _text(substr, "substr"), _text(repl, "repl")
+    values.check_length(len(content) + source.count(old) * (len(new.encode()) - len(old.encode())))
+    return source.replace(old, new)
 
 
 @pure("text.replace_all_regex")
 def _replace_all_regex(source: Value, regexp: Value, repl: Value) -> Value:
     replacement, content = _text(repl, "repl").encode(), _text(source).encode()
-    parts, at = [], 0
+    parts, at, length = [], 0, len(content)
     for start, end in _matches(_regexp(regexp), content):
         parts += [content[at:start], replacement]
         at = end
+        length += len(replacement) - (end - start)
+    values.check_length(length)
     return _decoded(b"".join([*parts, content[at:]]))
 
 
