@@ -96,9 +96,9 @@ def problem(wanted: Wanted, catalog: Catalog) -> str | None:
 
 def offers(wanted: Wanted, catalog: Catalog, market: Market, now: float) -> list[Offer]:
     """Every place that fits, best first: by preference of accelerator, then by price weighed with recent refusals."""
-    found = []
+    found, live = [], _Live.of(market.entries)
     for preference, (cluster, region, price) in _places(wanted, catalog):
-        offer = _as_open(Offer(cluster.name, region, wanted.provisioning, price), cluster, catalog, market, now)
+        offer = _as_open(Offer(cluster.name, region, wanted.provisioning, price), cluster, catalog, market, live, now)
         found.append((preference, price * (1 + offer.failures), region, offer))
     return [offer for *_, offer in sorted(found, key=lambda each: each[:3])]
 
@@ -139,16 +139,31 @@ def why_not(ranked: Sequence[Offer]) -> Reason:
     return reasons.most_common(1)[0][0] if reasons else Reason.NO_CAPACITY
 
 
-def _as_open(offer: Offer, cluster: Cluster, catalog: Catalog, market: Market, now: float) -> Offer:
+class _Live(Struct, frozen=True):
+    """What is live or asked for, counted once for all places."""
+
+    vms: int
+    usd_per_hour: float
+    here: Mapping[tuple[str, str], int]  # by cluster and region
+
+    @classmethod
+    def of(cls, entries: Sequence[VmEntry]) -> _Live:
+        here = Counter((each.ref.cluster, each.ref.region) for each in entries)
+        return cls(len(entries), sum(each.usd_per_hour for each in entries), here)
+
+
+def _as_open(offer: Offer, cluster: Cluster, catalog: Catalog, market: Market, live: _Live, now: float) -> Offer:
     """The offer with what keeps it closed."""
     offer = replace(offer, failures=capacity.recent_failures(market.blocks, offer.cluster, offer.region, now))
     block = capacity.standing(market.blocks, offer.cluster, offer.region, now)
     if block is not None:
         return replace(offer, closed_for=block.reason, code=block.code, opens_at=block.until)
-    here = sum(each.ref.cluster == offer.cluster and each.ref.region == offer.region for each in market.entries)
-    spent = sum(each.usd_per_hour for each in market.entries)
-    full = here >= cluster.max_per_region or len(market.entries) >= catalog.caps.max_vms
-    if full or spent + offer.usd_per_hour > catalog.caps.max_usd_per_hour:
+    full = live.here.get((offer.cluster, offer.region), 0) >= cluster.max_per_region
+    if (
+        full
+        or live.vms >= catalog.caps.max_vms
+        or live.usd_per_hour + offer.usd_per_hour > catalog.caps.max_usd_per_hour
+    ):
         return replace(offer, closed_for=Reason.AT_CAP, code="AT_CAP")
     return offer
 

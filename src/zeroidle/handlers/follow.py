@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from zeroidle import logs
 from zeroidle.core import machines
 from zeroidle.errors import ZeroidleError
 from zeroidle.handlers.context import Context
 from zeroidle.handlers.converge import look_after
+from zeroidle.handlers.readonce import ReadOnce
 
 # Between two looks. Most refusals come within seconds, and a tick comes every minute.
 PAUSES_S = (2.0, 3.0, 5.0, 5.0, 10.0, 10.0, 10.0)
@@ -35,9 +38,10 @@ def looks(context: Context) -> Iterator[float]:
         yield pause_s
         waiting = sorted(context.waiting)
         context.waiting.clear()
+        looking = replace(context, vms=ReadOnce(context.vms, context.clock))
         for job_id in waiting:
             with logs.labelled(job_id=job_id):
-                _look(context, job_id)
+                _look(looking, job_id)
 
 
 def _look(context: Context, job_id: str) -> None:

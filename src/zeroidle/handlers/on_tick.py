@@ -11,6 +11,8 @@ import logging
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
+from msgspec.structs import replace
+
 from zeroidle import logs
 from zeroidle.contracts.events import PubSubMessage
 from zeroidle.contracts.messages import MachineRun
@@ -20,6 +22,7 @@ from zeroidle.errors import TemporaryError, ZeroidleError
 from zeroidle.handlers.context import Context, Outcome
 from zeroidle.handlers.converge import look_after
 from zeroidle.handlers.orphans import end_orphans
+from zeroidle.handlers.readonce import ReadOnce
 from zeroidle.handlers.sweep import is_due, sweep
 from zeroidle.ports import Marker, Stored
 
@@ -54,6 +57,7 @@ def on_tick(context: Context, message: PubSubMessage) -> Outcome:
 
 
 def _look_after_all(context: Context, markers: Sequence[Marker], began: float) -> None:
+    context = replace(context, vms=ReadOnce(context.vms, context.clock))
     found = [(marker, _load(context, marker)) for marker in markers]
     hold_losses = _is_mass_loss([stored for _, stored in found if stored is not None], context.clock.now())
     for done, (marker, stored) in enumerate(found):
