@@ -15,7 +15,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any
 
-from worker.ports import Assigned, Container, Output, Tools
+from worker.ports import Assigned, Container, Output, Published, Tools
 from zeroidle.contracts.machines import Report, Worker
 from zeroidle.contracts.messages import Heartbeat, MachineRun, Meta, Progress, Result
 from zeroidle.contracts.records import Job, State
@@ -34,8 +34,8 @@ FIRST_JOB_S = 120.0
 MARGIN_S = 10.0
 # How often it tries to tell of an end whose files are up; the ledger has its last word already.
 LAST_TRIES = 8
-# Reports of a job that wait to be passed on, and how many are in one step: the beats come between.
-MAX_REPORTS, REPORTS_A_STEP = 1000, 20
+# How many reports of a job are passed on in one step: the beats come between.
+REPORTS_A_STEP = 20
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class _Work:
         self.progress: Progress | None = None
         self.message = ""
         self.reports: deque[tuple[str, dict[str, Any]]] = deque()  # operation and data
-        self.published: int | None = None
+        self.published: Published | None = None
         self.last_beat: Heartbeat | None = None
         self.tries = 0
 
@@ -69,14 +69,11 @@ class _Work:
         """What the container said."""
         self.progress = said.progress or self.progress
         self.message = said.message or self.message
-        room = MAX_REPORTS - len(self.reports)
-        self.reports.extend(said.reports[:room])
-        if len(said.reports) > room:
-            log.error("job %s reports too much: %d reports are dropped", self.job.job_id, len(said.reports) - room)
+        self.reports.extend(said.reports)
 
-    def pass_on(self, to: Callable[[Job, str, dict[str, Any]], None], count: int) -> None:
-        """Its reports, at most `count`, each once it can be. Raises TemporaryError."""
-        for _ in range(min(count, len(self.reports))):
+    def pass_on(self, to: Callable[[Job, str, dict[str, Any]], None]) -> None:
+        """Some of its reports, each once it can be. Raises TemporaryError."""
+        for _ in range(min(REPORTS_A_STEP, len(self.reports))):
             to(self.job, *self.reports[0])
             self.reports.popleft()
 
@@ -185,14 +182,16 @@ class Agent:
         """What this machine decides alone comes first, so that it is done also while the cloud does not answer."""
         self._end_if_due(work)
         has_ended = work.container.exit_code() is not None
-        if work.ending is not Ending.FENCED:
-            self._listen(work, has_ended=has_ended)
-        if has_ended:
-            return self._ended(work, work.ending or Ending.EXITED)
+        if work.ending is Ending.FENCED:
+            if has_ended:
+                return self._be_free(work)
+        elif self._listen(work, has_ended=has_ended) and has_ended and self._has_published(work):
+            self._last_beat(work, work.ending or Ending.EXITED)
+            return self._be_free(work)
         if self._tools.clock.now() >= work.beat_at:
             self._beat(work)
             work.beat_at = self._tools.clock.now() + BEAT_S
-        return POLL_S
+        return 0.0 if has_ended else POLL_S
 
     def _end_if_due(self, work: _Work) -> None:
         if work.container.exit_code() is not None:
@@ -202,17 +201,19 @@ class Agent:
         elif work.ending is not None and self._tools.clock.now() >= work.kill_at:
             work.container.kill()
 
-    def _listen(self, work: _Work, *, has_ended: bool) -> None:
-        """Take what the container said. What cannot be passed on now waits, and keeps no beat from being sent."""
+    def _listen(self, work: _Work, *, has_ended: bool) -> bool:
+        """Take what the container said; whether that was all, and was passed on. What cannot be now waits."""
         try:
             said: Output = work.container.output()
             work.take(said)
-            work.pass_on(self._report_of_job, REPORTS_A_STEP if not has_ended else MAX_REPORTS)
+            work.pass_on(self._report_of_job)
+            return not (said.has_more or work.reports)
         except TemporaryError as error:
             work.tries += has_ended
             if has_ended and work.tries < LAST_TRIES:
                 raise
             log.warning("the log or a report of job %s waits: %s", work.job.job_id, error.message)
+            return True
 
     def _report_of_job(self, job: Job, operation: str, data: dict[str, Any]) -> None:
         meta = Meta(
@@ -254,14 +255,15 @@ class Agent:
         else:
             work.container.kill()
 
-    def _ended(self, work: _Work, ending: Ending) -> float:
-        """Publish what there is, say how it ended, be free for the next one."""
-        if ending is not Ending.FENCED:
-            if work.published is None:
-                work.published = work.container.publish(work.folder)
-            self._last_beat(work, ending)
+    def _has_published(self, work: _Work) -> bool:
+        """Publish some of what there is; whether that was all."""
+        work.published = work.published or work.container.publish(work.folder)
+        return work.published is not None
+
+    def _be_free(self, work: _Work) -> float:
+        """The attempt is over: leave nothing of it here, and wait for the next one if it ended by itself."""
         now = self._tools.clock.now()
-        self._idle_until = now + work.run.keep_alive_s if ending is Ending.EXITED else now
+        self._idle_until = now + work.run.keep_alive_s if work.ending is None else now
         self._report(Report(worker=self.worker, idle_until=self._idle_until))
         work.container.discard()
         self._work = None
@@ -286,12 +288,12 @@ class Agent:
                 return self._heartbeat(work, status="PREEMPTED", exit_code=code)
             case Ending.STOPPED:
                 return self._heartbeat(work, status="STOPPED", exit_code=code)
-            case _ if code == 0:
+            case _ if code == 0 and work.published is not None and work.published.left_out == 0:
                 folder = work.folder
-                result = Result(bucket=folder.bucket, prefix=folder.prefix, files=work.published or 0)
+                result = Result(bucket=folder.bucket, prefix=folder.prefix, files=work.published.files)
                 return self._heartbeat(work, status="SUCCEEDED", exit_code=code, result=result)
             case _:
-                return self._heartbeat(work, status="FAILED", exit_code=code, failure=_failure(work.container, code))
+                return self._heartbeat(work, status="FAILED", exit_code=code, failure=_failure(work, code))
 
     def _heartbeat(self, work: _Work, **said: object) -> Heartbeat:
         work.seq += 1
@@ -325,16 +327,24 @@ class _NotStarted:
 
     def kill(self) -> None: ...
 
-    def publish(self, folder: Folder) -> int:
-        return 0
+    def publish(self, folder: Folder) -> Published:
+        return Published(0)
 
     def discard(self) -> None: ...
 
 
-def _failure(container: Container, code: int) -> ErrorBody:
-    if isinstance(container, _NotStarted):
-        error = container.error
+def _failure(work: _Work, code: int) -> ErrorBody:
+    if isinstance(work.container, _NotStarted):
+        error = work.container.error
         return ErrorBody(code=error.code, message=error.message, hint=error.hint)
+    if code == 0 and work.published is not None:
+        kept, left_out = work.published.files, work.published.left_out
+        return ErrorBody(
+            code="FILES_NOT_KEPT",
+            message=f"{left_out} of {kept + left_out} files in the output folder could not be kept",
+            hint="The end of its log names them: `zeroidle logs JOB`.",
+            details={"files": kept, "left_out": left_out},
+        )
     return ErrorBody(
         code="EXIT_CODE",
         message=f"the container exited with {code}",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from worker.ports import Output
+from worker.ports import Output, Published
 from worker.workspace import Workspace
 from zeroidle.contracts.messages import MachineRun
 from zeroidle.contracts.services import Folder
@@ -21,6 +22,17 @@ OUTPUT, META = "/zeroidle/output", "/zeroidle/meta.jsonl"
 # What of the agent's own environment a plain process may see: no credentials, no addresses of the cloud.
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "CUDA_VISIBLE_DEVICES")
 KILL_TIMEOUT_S = 10.0
+# Of `docker run`. All GPUs of the VM are the job's, and so is its shared memory, which libraries of several GPUs need:
+# https://docs.nvidia.com/deeplearning/frameworks/user-guide/index.html#setincshmem
+# It gains no rights by what its image holds, and where memory runs out it goes before the agent. Docker keeps no second
+# copy of its log, which would have no limit, and leaves it its time when the VM is stopped.
+OPTIONS = (
+    *("--gpus", "all", "--ipc", "host", "--ulimit", "memlock=-1", "--ulimit", "stack=67108864"),
+    *("--security-opt", "no-new-privileges", "--oom-score-adj", "500"),
+    *("--log-driver", "none", "--stop-timeout", "30"),
+)
+# Variables that Docker's command line reads itself, so that a job's value of them would change what it does.
+_DOCKERS_OWN = re.compile(r"PATH|HOME|TMPDIR|(DOCKER|BUILDKIT|OTEL)_.*")
 _GUARD = Path(__file__).with_name("guard.py")
 
 
@@ -55,7 +67,7 @@ class Docker:
         clock: Clock,
         folder_of: Callable[[str, int], Folder],
         default_image: str,
-        options: Sequence[str] = ("--gpus", "all", "--ipc", "host"),
+        options: Sequence[str] = OPTIONS,
     ) -> None:
         """`options` are given to `docker run` before all else."""
         self._root, self._objects, self._clock, self._folder_of = root, objects, clock, folder_of
@@ -64,18 +76,22 @@ class Docker:
     def start(self, job_id: str, attempt: int, run: MachineRun) -> Process:
         """Start the container, named after the attempt."""
         space = Workspace(self._root, self._objects, self._folder_of(job_id, attempt), self._clock)
+        space.open_to_all()
         inside = {**space.environment(job_id, attempt), "ZEROIDLE_OUTPUT": OUTPUT, "ZEROIDLE_META": META}
         settings = {**run.env, **inside}
+        by_name = {key: value for key, value in settings.items() if not _DOCKERS_OWN.fullmatch(key)}
         name = f"{job_id}-a{attempt}"
         words = ["docker", "run", "--rm", "--init", "--name", name, *self._options]
-        words += [word for key in settings for word in ("--env", key)]
-        words += ["--volume", f"{space.output}:{OUTPUT}", "--volume", f"{space.meta}:{META}"]
+        words += [word for key in by_name for word in ("--env", key)]
+        words += [word for key in settings if key not in by_name for word in ("--env", f"{key}={settings[key]}")]
+        for source, target in ((space.output, OUTPUT), (space.meta.path, META)):
+            words += ["--mount", f"type=bind,source={source},target={target}"]
         if run.command:
             words += ["--entrypoint", run.command[0]]
         words += [run.image or self._default_image, *run.command[1:], *run.args]
         ours = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
         # Values travel in the environment of the command, so that none of them stands in a process list.
-        return Process(words, {**ours, **settings}, space, kill_with=("docker", "kill", name))
+        return Process(words, {**ours, **by_name}, space, kill_with=("docker", "kill", name))
 
 
 class Process:
@@ -87,7 +103,7 @@ class Process:
         self._space, self._kill_with = space, tuple(kill_with)
         self._guard = _guard()
         try:
-            with space.log.open("ab") as log:
+            with space.log.path.open("ab") as log:
                 self._process = subprocess.Popen(
                     list(words),
                     env=env,
@@ -131,7 +147,7 @@ class Process:
                 subprocess.run(self._kill_with, check=False, capture_output=True, timeout=KILL_TIMEOUT_S)
         self._signal(signal.SIGKILL)
 
-    def publish(self, folder: Folder) -> int:
+    def publish(self, folder: Folder) -> Published | None:
         """Upload its logs and what it left in its output folder."""
         return self._space.publish()
 

@@ -44,6 +44,15 @@ class Output:
     progress: Progress | None = None
     message: str = ""
     reports: Sequence[tuple[str, dict[str, Any]]] = ()  # operation and data
+    has_more: bool = False  # than one call takes
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of the files that a container left in its output folder."""
+
+    files: int  # how many are in the bucket
+    left_out: int = 0  # how many could not be kept; the log says which, and why
 
 
 class Container(Protocol):
@@ -61,8 +70,11 @@ class Container(Protocol):
     def kill(self) -> None:
         """End it, with everything that it started."""
 
-    def publish(self, folder: Folder) -> int:
-        """Upload its logs and what it left in its output folder; how many files. Raises TemporaryError."""
+    def publish(self, folder: Folder) -> Published | None:
+        """Upload its logs and what it left in its output folder, for some seconds; None: there is more, call again.
+
+        Raises TemporaryError.
+        """
 
     def discard(self) -> None:
         """Remove all that is left of it from this machine."""

@@ -12,7 +12,7 @@ import msgspec
 
 from tests.simulation.sim_cloud import Faults, Killed
 from worker.agent import Agent
-from worker.ports import Output, Tools
+from worker.ports import Output, Published, Tools
 from zeroidle.contracts.machines import Provisioning, VmRef, Worker
 from zeroidle.contracts.messages import Heartbeat, MachineRun, Meta
 from zeroidle.contracts.records import Job
@@ -209,9 +209,9 @@ class SimContainer:
     def kill(self) -> None:
         self.code = 137 if self.code is None else self.code
 
-    def publish(self, folder: Folder) -> int:
+    def publish(self, folder: Folder) -> Published:
         self.world.note_files(self.job_id, self.attempt, folder)
-        return 1
+        return Published(1)
 
     def discard(self) -> None: ...
 

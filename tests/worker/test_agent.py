@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.worker.vm import REF, START, WORKER, Assigned, Vm, always, once
-from worker.agent import BEAT_S, FIRST_JOB_S, GRACE_S, LAST_TRIES, MARGIN_S, MAX_REPORTS, PREEMPTED_GRACE_S
-from worker.ports import Output
+from worker.agent import BEAT_S, FIRST_JOB_S, GRACE_S, LAST_TRIES, MARGIN_S, PREEMPTED_GRACE_S
+from worker.ports import Output, Published
 from zeroidle.contracts.messages import Progress
 from zeroidle.contracts.records import State
 from zeroidle.errors import PermanentError, TemporaryError
@@ -141,6 +141,51 @@ class TestWorking:
         assert container.discarded
         assert vm.jobs.last_word("job-1", 1) == last
 
+    def test_while_many_files_go_up_it_beats_on(self, vm: Vm) -> None:
+        container = vm.running()
+        container.code = 0
+        slow = [None] * 60
+        container.publishes = [*slow, Published(60)]
+
+        def a_second_passes(point: str) -> None:
+            vm.time += point == "before publish"
+
+        vm.fails = a_second_passes  # type: ignore[assignment]  # it fails nothing
+        vm.run(62)
+
+        assert vm.statuses() == ["RUNNING"] * 5 + ["SUCCEEDED"]
+        assert vm.beats[-1].result is not None
+        assert vm.beats[-1].result.files == 60
+
+    def test_an_attempt_that_is_fenced_while_its_files_go_up_says_nothing(self, vm: Vm) -> None:
+        container = vm.running()
+        container.code = 0
+        container.publishes = [None] * 1000
+
+        def a_second_passes(point: str) -> None:
+            vm.time += point == "before publish"
+
+        vm.fails = a_second_passes  # type: ignore[assignment]  # it fails nothing
+        vm.run(2)
+        vm.change(attempt=2)
+        vm.run(BEAT_S + 5)
+
+        assert vm.statuses() == ["RUNNING"]
+        assert vm.jobs.last_word("job-1", 1) is None
+        assert (container.discarded, vm.deleted) == (True, True)
+
+    def test_files_that_could_not_be_kept_are_no_success(self, vm: Vm) -> None:
+        container = vm.running()
+        container.code = 0
+        container.publishes = [Published(9, left_out=3)]
+
+        vm.run(2)
+
+        last = vm.beats[-1]
+        assert (last.status, last.exit_code, last.failure and last.failure.code) == ("FAILED", 0, "FILES_NOT_KEPT")
+        assert last.failure is not None
+        assert last.failure.message == "3 of 12 files in the output folder could not be kept"
+
     def test_an_exit_code_is_a_failure(self, vm: Vm) -> None:
         vm.running().code = 3
 
@@ -263,15 +308,16 @@ class TestReports:
 
         assert [meta.operation for meta in vm.metas] == ["good"]
 
-    def test_too_many_are_dropped_with_a_line_in_the_log(self, vm: Vm, caplog: pytest.LogCaptureFixture) -> None:
+    def test_those_that_wait_at_the_end_are_all_passed_on_before_it_is_told(self, vm: Vm) -> None:
         container = vm.running()
-        container.says = [Output(reports=[("o", {})] * (MAX_REPORTS + 7))]
+        container.says = [Output(reports=[("o", {"n": n})], has_more=n < 2) for n in range(3)]
+        container.says[0] = Output(reports=[("o", {})] * 500, has_more=True)
         container.code = 0
 
-        vm.run(2)
+        vm.run(3)
 
-        assert len(vm.metas) == MAX_REPORTS
-        assert "7 reports are dropped" in caplog.text
+        assert len(vm.metas) == 502
+        assert vm.statuses()[-1] == "SUCCEEDED"
 
 
 class TestIdle:

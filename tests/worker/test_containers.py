@@ -5,20 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any
 
 import pytest
 
 from tests.localcloud.waiting import wait_until
 from tests.simulation.sim_cloud import Faults, MemoryObjects
-from worker import containers, workspace
+from worker import containers, joblog, metafile
 from worker.containers import Docker, Process, Processes
+from worker.ports import Output, Published
 from zeroidle.contracts.machines import Wanted
 from zeroidle.contracts.messages import MachineRun
 from zeroidle.contracts.services import Folder, ObjectRef
@@ -105,7 +110,7 @@ class TestProcesses:
         wait_until(lambda: process.exit_code() is not None, "its end")
 
         assert process.exit_code() == 5
-        assert process.publish(FOLDER) == 1
+        assert process.publish(FOLDER) == Published(1)
 
     def test_all_that_it_started_gets_the_polite_signal_too(self, machine: Machine) -> None:
         process = machine.start("sleep 100 & sleep 100 & wait")
@@ -200,7 +205,7 @@ class TestFiles:
     def test_what_lies_in_the_output_folder_is_kept(self, machine: Machine) -> None:
         process = machine.ran("cd $ZEROIDLE_OUTPUT; mkdir -p a/b; echo 1 > a/b/one; echo 2 > 'two words'; : > empty")
 
-        assert process.publish(FOLDER) == 3
+        assert process.publish(FOLDER) == Published(3)
         assert machine.kept() == {"output/a/b/one": b"1\n", "output/two words": b"2\n", "output/empty": b""}
 
     def test_links_pipes_and_sockets_are_not_files(self, machine: Machine) -> None:
@@ -210,7 +215,7 @@ class TestFiles:
             """
         )
 
-        assert process.publish(FOLDER) == 1
+        assert process.publish(FOLDER) == Published(1)
         assert machine.kept() == {"output/real": b"1\n"}
 
     def test_names_are_data(self, machine: Machine) -> None:
@@ -224,7 +229,7 @@ class TestFiles:
         machine.started.append(machine.processes.start("job-1", 1, run))
         wait_until(lambda: machine.started[0].exit_code() is not None, "its end")
 
-        assert machine.started[0].publish(FOLDER) == 7
+        assert machine.started[0].publish(FOLDER) == Published(7)
         assert sorted(machine.kept()) == sorted(
             f"output/{name}" for name in ["line%0Aend", "not%FFutf8", "..a", "%41", "glob*?[x]", "-rf", "\u00fc\u2028"]
         )
@@ -242,14 +247,14 @@ class TestFiles:
 
         monkeypatch.setattr(machine.objects, "write", refuse)
 
-        assert process.publish(FOLDER) == 1
+        assert process.publish(FOLDER) == Published(1, left_out=1)
         assert b"/output/bad is not kept: the name is too long" in machine.kept()["logs/000000.txt"]
 
     def test_a_job_that_removes_everything_around_it_still_ends(self, machine: Machine) -> None:
         process = machine.ran("rm -rf ../*; echo gone")
 
-        assert process.output() == workspace.Output()
-        assert process.publish(FOLDER) == 0
+        assert process.output() == Output()
+        assert process.publish(FOLDER) == Published(0)
 
 
 class TestLog:
@@ -260,7 +265,7 @@ class TestLog:
 
         process.output()
         assert machine.kept() == {}
-        machine.time += workspace.SHIP_EVERY_S
+        machine.time += joblog.SHIP_EVERY_S
         process.output()
         assert machine.kept() == {"logs/000000.txt": b"one\n"}
         (folder / "output" / "go").touch()
@@ -282,7 +287,7 @@ class TestLog:
         ]
 
 
-def tells(machine: Machine, lines: list[bytes]) -> workspace.Output:
+def tells(machine: Machine, lines: list[bytes]) -> Output:
     """What is heard of a job that writes these lines to ZEROIDLE_META."""
     process = machine.start("sleep 100")
     (folder,) = machine.root.iterdir()
@@ -297,7 +302,7 @@ HOSTILE = {
     "half a character": b'{"message": "\\ud800"}',
     "NaN": b'{"operation": "o", "data": {"a": NaN}}',
     "nested": b'{"operation":"o","data":' + b'{"a":' * 5000 + b"1" + b"}" * 5001,
-    "huge": b'{"message": "' + b"x" * workspace.MAX_LINE_BYTES + b'"}',
+    "huge": b'{"message": "' + b"x" * metafile.MAX_LINE_BYTES + b'"}',
     "below zero": b'{"done": -1}',
     "a fraction": b'{"done": 1.5}',
     "unknown fields": b'{"done": 1, "job_id": "other"}',
@@ -348,7 +353,7 @@ class TestMeta:
     def test_a_line_without_an_end_keeps_nobody(self, machine: Machine) -> None:
         process = machine.start("sleep 100")
         (folder,) = machine.root.iterdir()
-        (folder / "meta.jsonl").write_bytes(b"x" * (2 * workspace.MAX_READ_BYTES) + b'\n{"done": 1}\n')
+        (folder / "meta.jsonl").write_bytes(b"x" * (2 * metafile.MAX_READ_BYTES) + b'\n{"done": 1}\n')
 
         said = [process.output().progress for _ in range(3)]
 
@@ -396,9 +401,10 @@ class TestDocker:
         (folder,) = machine.root.iterdir()
         settings = ["KEY", "ZEROIDLE_JOB_ID", "ZEROIDLE_ATTEMPT", "ZEROIDLE_OUTPUT", "ZEROIDLE_META"]
         assert words == [
-            "run", "--rm", "--init", "--name", "job-1-a2", "--gpus", "all", "--ipc", "host",
+            "run", "--rm", "--init", "--name", "job-1-a2", *containers.OPTIONS,
             *[word for key in settings for word in ("--env", key)],
-            "--volume", f"{folder}/output:/zeroidle/output", "--volume", f"{folder}/meta.jsonl:/zeroidle/meta.jsonl",
+            "--mount", f"type=bind,source={folder}/output,target=/zeroidle/output",
+            "--mount", f"type=bind,source={folder}/meta.jsonl,target=/zeroidle/meta.jsonl",
             "--entrypoint", "python", "repo/train:3", "-u", "x.py", "$HOME; `id`",
         ]  # fmt: skip
         assert (env["KEY"], env["ZEROIDLE_OUTPUT"], env["ZEROIDLE_ATTEMPT"]) == ("s3cret", "/zeroidle/output", "2")
@@ -436,3 +442,94 @@ class TestDocker:
         process.kill()
 
         wait_until(lambda: process.exit_code() == 137, "its end")
+
+
+class Daemon(ThreadingMixIn, UnixStreamServer):
+    """Docker's API at a socket, as far as its command line needs it to say what is to be made; it makes nothing."""
+
+    daemon_threads = True
+
+    def __init__(self, path: Path) -> None:
+        self.asked: list[dict[str, Any]] = []
+        super().__init__(str(path), _Api)
+
+
+class _Api(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self._answer(200, b"")
+
+    def do_GET(self) -> None:
+        self._answer(200, b"{}")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if "/containers/create" in self.path:
+            assert isinstance(self.server, Daemon)
+            self.server.asked.append({"query": self.path.partition("?")[2], **json.loads(body)})
+        self._answer(500, b'{"message": "made nothing"}')
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Api-Version", "1.45")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "the socket"
+
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002  # the name of the base class
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="Docker's command line is not installed")
+class TestDockersOwnCommandLine:
+    """What Docker's own command line makes of ours, told by a socket in the place of its daemon."""
+
+    @pytest.fixture
+    def daemon(self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+        path = tmp_path_factory.mktemp("d") / "docker.sock"
+        with Daemon(path) as daemon:
+            thread = threading.Thread(target=daemon.serve_forever)
+            thread.start()
+            tool = path.with_name("docker")
+            tool.write_text(f'#!/bin/sh\nexec {shutil.which("docker")} --host unix://{path} "$@"\n')
+            tool.chmod(0o755)
+            monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+            yield daemon
+            daemon.shutdown()
+            thread.join()
+
+    def test_a_job_gets_all_gpus_and_nothing_of_the_machine_but_its_folder(
+        self, machine: Machine, daemon: Daemon
+    ) -> None:
+        docker = Docker(machine.root, machine.objects, machine, lambda *_: FOLDER, "default:1")
+        env = {"KEY": "two\nlines", "PATH": "/opt/bin:/bin", "DOCKER_HOST": "tcp://192.0.2.1:2375", "HOME": "/nowhere"}
+        run = MachineRun(wanted=WANTED, image="repo/train:3", command=["python", "-u"], args=["x.py"], env=env)
+        process = docker.start("job-1", 2, run)
+        machine.started.append(process)
+        wait_until(lambda: process.exit_code() is not None, "its end")
+
+        assert process.exit_code() == 125
+        (asked,) = daemon.asked
+        (folder,) = machine.root.iterdir()
+        host = asked["HostConfig"]
+        assert asked["query"] == "name=job-1-a2"
+        assert (asked["Entrypoint"], asked["Cmd"], asked["Image"]) == (["python"], ["-u", "x.py"], "repo/train:3")
+        assert {f"{key}={value}" for key, value in env.items()} <= set(asked["Env"])
+        assert (asked["User"], asked["Tty"], asked["OpenStdin"], asked["StopTimeout"]) == ("", False, False, 30)
+        assert [(each["Count"], each["Capabilities"]) for each in host["DeviceRequests"]] == [(-1, [["gpu"]])]
+        assert [(each["Type"], each["Source"], each["Target"]) for each in host["Mounts"]] == [
+            ("bind", f"{folder}/output", "/zeroidle/output"),
+            ("bind", f"{folder}/meta.jsonl", "/zeroidle/meta.jsonl"),
+        ]
+        assert not host["Binds"]
+        assert (host["Privileged"], host["CapAdd"], host["Devices"]) == (False, None, [])
+        assert (host["NetworkMode"], host["PidMode"], host["IpcMode"]) in [
+            (network, "", "host") for network in ("", "default", "bridge")
+        ]
+        assert host["SecurityOpt"] == ["no-new-privileges"]
+        assert (host["AutoRemove"], host["Init"], host["OomScoreAdj"]) == (True, True, 500)
+        assert host["LogConfig"]["Type"] == "none"
+        assert process.publish(FOLDER) == Published(0)
+        assert b"made nothing" in machine.kept()["logs/000000.txt"]

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests.simulation.sim_cloud import Faults, MemoryObjects
 from worker.agent import POLL_S, Agent
-from worker.ports import Output, Tools
+from worker.ports import Output, Published, Tools
 from zeroidle.contracts.machines import Provisioning, Report, VmEntry, VmRef, Wanted, Worker
 from zeroidle.contracts.messages import Heartbeat, Limits, MachineRun, Meta
 from zeroidle.contracts.records import Job
@@ -48,6 +48,7 @@ class Container:
         self.signals: list[str] = []
         self.says: list[Output] = []
         self.published = 0
+        self.publishes: list[Published | None] = []  # what publishing comes to, call by call; then two files
         self.discarded = False
 
     def exit_code(self) -> int | None:
@@ -65,9 +66,9 @@ class Container:
         self.signals.append("KILL")
         self.code = 137 if self.code is None else self.code
 
-    def publish(self, folder: Folder) -> int:
+    def publish(self, folder: Folder) -> Published | None:
         self.published += 1
-        return 2
+        return self.publishes.pop(0) if self.publishes else Published(2)
 
     def discard(self) -> None:
         self.discarded = True
