@@ -28,6 +28,7 @@ from localcloud.run.watchdog import Watchdog
 
 TEMPLATES, GROUPS = "compute.templates", "compute.groups"
 PROVISION_CALL, RUN_CALL = "compute.machines.provision", "compute.machines.run"
+LOG = "compute"  # the log of what the VMs print
 RETRY_S = 30.0  # a group tries again to create what could not be created
 LOOK_S = 1.0  # how often a VM looks whether a fault ends it
 
@@ -280,13 +281,14 @@ class Compute:
 
     async def _boot(self, machine: Machine, operation: Operation | None) -> None:
         clock = self.context.clock
+        self.context.activity.emit("compute", machine.key, "provisioning", "%s", machine.accelerator)
         await clock.sleep(self.boot_s)
         if machine.status is not Status.PROVISIONING:
             return
         machine.status = Status.STAGING
         if self._watchdog is None or self._log is None:
             self._watchdog = Watchdog()
-            self._log = LogWriter(self.context.store.directory / "logs", "compute")
+            self._log = LogWriter(self.context.store.directory / "logs", LOG)
         try:
             await machine.boot(os.environ, self.env, self._log, self._watchdog, self._folder / str(machine.number))
         except OSError as error:

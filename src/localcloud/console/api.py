@@ -1,6 +1,6 @@
 """Which address of the console answers what? The page at `/`, its files and its data under `/_localcloud/console/`.
 
-GET  overview · buckets · topics · services · jobs · workflows · triggers · schedules
+GET  overview · buckets · topics · services · jobs · machines · workflows · triggers · schedules
 GET  active · active-jobs                  executions of workflows and of jobs that run
 GET  folder?bucket=&prefix=&page=          one page of a folder
 GET  object?bucket=&name=&generation=      one object with its versions
@@ -8,6 +8,7 @@ GET  preview · download ?bucket=&name=&generation=
 GET  messages?subscription=&limit=         what waits in a subscription; looking changes nothing
 GET  logs?service=&instance=&limit=        the end of a log
 GET  job-executions?job=&limit= · job-execution?job=&name= · job-logs?job=&limit=
+GET  machine-logs?name=&limit=
 GET  executions?workflow=&limit=           the latest ones
 GET  execution?workflow=&id=
 GET  steps?workflow=&id=&limit=            the latest steps of an execution
@@ -15,6 +16,7 @@ GET  events?after=                         server-sent events
 POST publish {topic, data, attributes, ordering_key} · republish {subscription, id}
 POST cancel?workflow=&id= · cancel-job?job=&name=
 POST run-job?job=                          start an execution
+POST preempt-machine · lose-machine ?zone=&name=
 DELETE object?bucket=&name=&generation=
 
 Clock and faults are those of `localcloud.admin`.
@@ -31,7 +33,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from localcloud.console import executions, instances, jobs, messages, objects
+from localcloud.console import executions, instances, jobs, machines, messages, objects
 from localcloud.console import overview as overviews
 from localcloud.console.stream import Stream
 from localcloud.endpoints import HEADERS, body, parameter, reply, route, whole_number
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from localcloud.cloud import LocalCloud
 
 PREFIX = "/_localcloud/console"
+NOTICE_S = 30.0  # https://cloud.google.com/compute/docs/instances/preemptible#preemption-process
 MAX_MESSAGES, MAX_LINES, MAX_EXECUTIONS, MAX_STEPS = 200, 2000, 500, 5000
 PAGE_HEADERS = {
     **HEADERS,
@@ -68,6 +71,7 @@ def routes(cloud: LocalCloud) -> list[BaseRoute]:
         *_storage(cloud),
         *_pubsub(cloud),
         *_jobs(cloud),
+        *_machines(cloud),
         *_workflows(cloud),
     ]
 
@@ -169,6 +173,28 @@ def _jobs(cloud: LocalCloud) -> list[BaseRoute]:
         route(f"{PREFIX}/job-logs", logs, "GET"),
         route(f"{PREFIX}/run-job", start, "POST"),
         route(f"{PREFIX}/cancel-job", cancel, "POST"),
+    ]
+
+
+def _machines(cloud: LocalCloud) -> list[BaseRoute]:
+    compute = cloud.compute
+
+    async def logs(request: Request) -> Response:
+        return reply(machines.log(compute, parameter(request, "name"), whole_number(request, "limit", 200, MAX_LINES)))
+
+    async def preempt(request: Request) -> Response:
+        compute.preempt(compute.machine(parameter(request, "zone"), parameter(request, "name")), NOTICE_S)
+        return reply({})
+
+    async def lose(request: Request) -> Response:
+        compute.kill(compute.machine(parameter(request, "zone"), parameter(request, "name")))
+        return reply({})
+
+    return [
+        _list("machines", lambda: machines.machines(compute)),
+        route(f"{PREFIX}/machine-logs", logs, "GET"),
+        route(f"{PREFIX}/preempt-machine", preempt, "POST"),
+        route(f"{PREFIX}/lose-machine", lose, "POST"),
     ]
 
 

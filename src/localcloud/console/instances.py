@@ -12,6 +12,7 @@ from localcloud.run.logs import tail
 from localcloud.run.service import Run, Service
 
 KEPT_COLD_STARTS = 20
+SHOWN_REVISIONS = 10
 _SHOWN_APART = ("message", "severity", "time", "logger")
 
 
@@ -30,12 +31,22 @@ class InstanceView(msgspec.Struct):
     cold_start: dict[str, Any]
 
 
+class RevisionView(msgspec.Struct):
+    """A revision; `percent` is its share of the requests, `tags` are those that lead to it. `created` is virtual."""
+
+    name: str
+    created: float
+    percent: int
+    tags: list[str]
+
+
 class ServiceView(msgspec.Struct):
     """A service, its limits, its instances, the requests that wait, and its latest cold starts, newest first."""
 
     name: str
     url: str
-    revision: str
+    revision: str  # the latest
+    revisions: list[RevisionView]  # those that take requests and the latest of the others, newest first
     command: list[str]
     is_public: bool
     concurrency: int
@@ -76,6 +87,7 @@ def _service(run: Run, service: Service) -> ServiceView:
         name=spec.name,
         url=service.url,
         revision=service.revision,
+        revisions=_revisions(service),
         command=list(spec.command),
         is_public=spec.public,
         concurrency=spec.concurrency,
@@ -87,6 +99,20 @@ def _service(run: Run, service: Service) -> ServiceView:
         instances=[_instance(each) for each in service.instances],
         cold_starts=[asdict(each) for each in reversed(run.events) if each.service == spec.name][:KEPT_COLD_STARTS],
     )
+
+
+def _revisions(service: Service) -> list[RevisionView]:
+    shares, targets, newest = service.shares, service.record.traffic, reversed(service.record.revisions)
+    views = [
+        RevisionView(
+            name=each.name,
+            created=each.created,
+            percent=shares.get(each.name, 0),
+            tags=[it.tag for it in targets if it.tag and (it.revision or service.revision) == each.name],
+        )
+        for each in newest
+    ]
+    return [each for at, each in enumerate(views) if at < SHOWN_REVISIONS or each.name in shares]
 
 
 def _instance(instance: Instance) -> InstanceView:

@@ -40,6 +40,9 @@ class Overview(msgspec.Struct):
     waiting: int
     jobs: int
     active_jobs: int  # executions that run
+    groups: int
+    machines: int  # VMs that there are
+    wanted_machines: int  # that groups are still looking a place for
     workflows: int
     active_executions: int
     triggers: int
@@ -77,6 +80,11 @@ def overview(cloud: LocalCloud) -> Overview:
         waiting=sum(service.waiting for service in services),
         jobs=sum(1 for _ in cloud.run.jobs.jobs()),
         active_jobs=len(cloud.run.jobs.active()),
+        groups=len(cloud.compute.groups),
+        machines=len(cloud.compute.machines),
+        wanted_machines=sum(
+            each.machine is None for group in cloud.compute.groups.values() for each in group.managed.values()
+        ),
         workflows=len(cloud.workflows.workflows()),
         active_executions=len(cloud.workflows.active()),
         triggers=len(cloud.eventarc.triggers()),

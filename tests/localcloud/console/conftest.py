@@ -12,6 +12,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1, storage
 
 from localcloud.cloud import CloudConfig, Deployment, LocalCloud, running
+from localcloud.compute.state import ComputeSpec, GroupSpec, TemplateSpec
 from localcloud.eventarc.state import Trigger
 from localcloud.pubsub.resources import SubscriptionSpec
 from localcloud.run.jobs import JobSpec
@@ -57,6 +58,12 @@ main:
   - end:
       return: ${greeting}
 """
+WORKER = {
+    "machineType": "g2-standard-12",
+    "guestAccelerators": [{"acceleratorType": "nvidia-l4", "acceleratorCount": 1}],
+    "scheduling": {"provisioningModel": "SPOT", "instanceTerminationAction": "DELETE"},
+    "metadata": {"items": [{"key": "startup-script", "value": "#!/bin/sh\necho '<b>at work</b>'\nexec sleep 600\n"}]},
+}
 WAIT = """
 main:
   steps:
@@ -92,6 +99,10 @@ def cloud() -> Iterator[LocalCloud]:
             services=(ServiceSpec("receiver", command, cwd=Path.cwd(), public=True),),
             jobs=(JobSpec("crunch", (sys.executable, "-S", "-c", TASK), cwd=Path.cwd(), task_count=2, max_retries=1),),
             workflows=(WorkflowSpec("hello", WORKFLOW), WorkflowSpec("waiting", WAIT)),
+            compute=ComputeSpec(
+                (TemplateSpec("worker", WORKER),),
+                (GroupSpec("workers", "us-central1", "worker"), GroupSpec("idle", "us-east1", "worker")),
+            ),
             schedules=(Schedule("tick", 3600, "orders", data=b"tick"),),
         )
 

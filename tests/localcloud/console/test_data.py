@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
-from google.cloud import pubsub_v1, storage
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import compute_v1, pubsub_v1, storage
 
 from localcloud.cloud import LocalCloud
+from localcloud.faults import Fault
 from tests.localcloud.console.console_http import DATA, Http, until
 
 SUBSCRIPTION = "projects/local/subscriptions/{}"
@@ -149,6 +153,8 @@ def test_a_service_shows_its_instances_and_what_they_printed(http: Http):
     (service,) = http.get("services")
     instance = next(each for each in service["instances"] if each["phase"] == "ready")
     assert service["cold_starts"][0]["service"] == "receiver"
+    (revision,) = service["revisions"]
+    assert (revision["name"], revision["percent"], revision["tags"]) == (instance["revision"], 100, [])
     told = f"logs?service=receiver&instance={instance['name']}"
     line = until(lambda: [each for each in http.get(told) if each["more"] == '{"path":"/hello"}'])[0]
     assert (line["severity"], line["text"]) == ("WARNING", "<b>got</b> it")
@@ -217,6 +223,64 @@ def test_a_job_is_run_and_shown_task_by_task(http: Http):
     assert http.ask("POST", f"{DATA}/cancel-job?job=crunch&name={name}").status == 400
 
 
+@pytest.fixture
+def machine(http: Http, cloud: LocalCloud) -> Iterator[Any]:
+    """A VM of the group `workers` that runs, as the console shows it."""
+    group = {"project": "local", "region": "us-central1", "instance_group_manager": "workers"}
+    client = compute_v1.RegionInstanceGroupManagersClient(
+        credentials=AnonymousCredentials(), client_options={"api_endpoint": cloud.http_url}
+    )
+    client.resize_unary(**group, size=1)
+
+    def running() -> Any:
+        cloud.clock.advance(seconds=1)
+        return [each for each in http.get("machines")["machines"] if each["status"] == "running"]
+
+    yield until(running)[0]
+    client.resize_unary(**group, size=0)
+    until(lambda: http.get("machines")["machines"] == [])
+
+
+def test_a_vm_is_shown_with_its_group_and_what_it_printed(http: Http, machine: Any):
+    printed = until(lambda: http.get(f"machine-logs?name={machine['name']}"))
+
+    shown = http.get("machines")
+    assert (machine["group"], machine["accelerator"], machine["is_spot"]) == ("workers", "nvidia-l4", True)
+    assert [(each["name"], each["running"], each["target_size"]) for each in shown["groups"]] == [("workers", 1, 1)]
+    assert [each["name"] for each in shown["others"]] == ["idle"]
+    assert printed[0]["text"] == "<b>at work</b>"
+    assert {name: http.get("overview")[name] for name in ("machines", "wanted_machines", "groups")} == {
+        "machines": 1,
+        "wanted_machines": 0,
+        "groups": 2,
+    }
+
+
+@pytest.mark.parametrize("what", ["preempt", "lose"])
+def test_a_vm_is_taken_back_or_lost_by_hand(http: Http, cloud: LocalCloud, machine: Any, what: str):
+    answer = http.ask("POST", f"{DATA}/{what}-machine?zone={machine['zone']}&name={machine['name']}")
+    noticed = [each["is_preempted"] for each in http.get("machines")["machines"]]
+    cloud.clock.advance(seconds=30)
+
+    assert answer.status == 200
+    assert what == "lose" or noticed == [True]
+    until(lambda: http.get("machines")["machines"] == [])
+
+
+def test_a_vm_that_no_zone_has_room_for_says_why(http: Http, cloud: LocalCloud):
+    fault = Fault("compute.machines.provision", reason="QUOTA_EXCEEDED", times=None)
+    cloud.faults.add(fault)
+    cloud.call(lambda: cloud.compute.create_in(cloud.compute.group("us-central1", "workers"), ["wanted"]))
+
+    shown = until(lambda: http.get("machines") if http.get("machines")["groups"][0]["errors"] else None)
+
+    cloud.call(lambda: cloud.compute.remove_from(cloud.compute.group("us-central1", "workers"), ["wanted"]))
+    cloud.faults.withdraw(fault)
+    assert [(each["name"], each["status"], each["zone"]) for each in shown["machines"]] == [("wanted", "waiting", "")]
+    assert "QUOTA_EXCEEDED" in shown["machines"][0]["error"]
+    assert {each["code"] for each in shown["groups"][0]["errors"]} == {"QUOTA_EXCEEDED"}
+
+
 def test_a_trigger_shows_what_it_has_not_delivered(http: Http):
     (trigger,) = http.get("triggers")
 
@@ -238,6 +302,7 @@ def test_a_trigger_shows_what_it_has_not_delivered(http: Http):
         ("logs?service=..%2F..%2Fetc", 404, "does not exist"),
         ("execution?workflow=hello&id=nothing", 404, "not found"),
         ("job-logs?job=..%2Fcrunch", 404, "does not exist"),
+        ("machine-logs", 400, "name is missing"),
         ("executions?workflow=no%2Fthing", 400, "is not a workflow"),
         ("static/..%2Fapi.py", 404, ""),
         ("static/nothing.js", 404, "has no file"),

@@ -158,11 +158,14 @@ def test_the_clock_is_advanced_by_a_button(page: Browser, cloud: LocalCloud):
         ("#/services/receiver", "receiver"),
         ("#/jobs", "Jobs"),
         ("#/jobs/crunch", "crunch"),
+        ("#/machines", "Machines"),
+        ("#/machines/us-central1-a/gone", "gone"),
         ("#/workflows", "Workflows"),
         ("#/workflows/hello", "hello"),
         ("#/triggers", "Triggers"),
         ("#/schedules", "Schedules"),
         ("#/faults", "Faults"),
+        ("#/events", "Events"),
     ],
 )
 def test_every_view_fits_a_narrow_window(page: Browser, place: str, heading: str):

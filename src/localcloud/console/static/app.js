@@ -5,6 +5,7 @@ import { admin, follow, get } from "./server.js";
 import { begin, events, remember } from "./events.js";
 import { faults } from "./faults.js";
 import { jobs } from "./jobs.js";
+import { machines } from "./machines.js";
 import { overview } from "./overview.js";
 import { services } from "./services.js";
 import { schedules, triggers } from "./triggers.js";
@@ -14,7 +15,7 @@ import { workflows } from "./workflows.js";
 
 // A view: title, load(route) -> data, render(data, route, page, totals) -> elements, the first of them a heading; if it
 // changes without events, poll(data, route) -> milliseconds.
-const VIEWS = { "": overview, storage, pubsub, services, jobs, workflows, triggers, schedules, faults, events };
+const VIEWS = { "": overview, storage, pubsub, services, jobs, machines, workflows, triggers, schedules, faults, events };
 const REFRESH_MS = 800; // between two requests for the same view, however much happens
 const ADVANCES = [
   ["+10 s", 10],
@@ -115,6 +116,7 @@ function drawFrame() {
     pubsub: [totals.undelivered + totals.leased, totals.undelivered + totals.leased ? "busy" : ""],
     services: [totals.starting + totals.ready, totals.in_flight + totals.waiting ? "busy" : ""],
     jobs: [totals.active_jobs, totals.active_jobs ? "busy" : ""],
+    machines: [totals.machines + totals.wanted_machines, totals.machines + totals.wanted_machines ? "busy" : ""],
     workflows: [totals.active_executions, totals.active_executions ? "busy" : ""],
     triggers: [totals.triggers],
     schedules: [totals.schedules],

@@ -4,7 +4,7 @@ import { button, count, h, link, moment, table } from "./dom.js";
 
 const KEPT = 5000; // in this page
 const SHOWN = 300;
-const SERVICES = ["storage", "pubsub", "eventarc", "run", "workflows", "scheduler", "faults", "clock"];
+const SERVICES = ["storage", "pubsub", "eventarc", "run", "compute", "workflows", "scheduler", "faults", "clock"];
 const LEVELS = { info: 0, warning: 1, error: 2 };
 
 const log = { process: null, events: [], missed: 0, paused: null };
@@ -103,6 +103,9 @@ function subject({ service, resource, action, ref }) {
   if (service === "run" && /^(execution|task) /.test(action))
     return link(`#/jobs/${encodeURIComponent(resource)}`, resource);
   if (service === "run") return link(`#/services/${encodeURIComponent(resource)}`, resource);
+  if (service === "compute")
+    return link(`#/machines/${encodeURIComponent(head)}/${encodeURIComponent(rest.join("/"))}`, resource);
+  if (service === "scheduler") return link("#/schedules", resource);
   if (service === "workflows") return link(`#/workflows/${encodeURIComponent(resource)}/${ref}`, resource);
   if (service === "pubsub" && !action.endsWith("deleted")) {
     const kind = action === "published" || action.startsWith("topic") ? "topic" : "subscription";

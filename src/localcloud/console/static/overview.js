@@ -44,6 +44,12 @@ export const overview = {
           `${count(totals.workflows)} workflows · ${count(totals.jobs)} jobs`,
         ),
         tile(
+          "machines",
+          totals.machines,
+          "machines",
+          `${count(totals.wanted_machines)} wanted · ${count(totals.groups)} groups`,
+        ),
+        tile(
           "faults",
           totals.faults,
           "faults ordered",

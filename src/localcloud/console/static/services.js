@@ -92,6 +92,7 @@ function servicePage({ services: all, lines }, name, instance) {
       ["Command", h("code", null, service.command.join(" "))],
     ]),
     section("Instances", instanceTable(service, name)),
+    section("Revisions", revisionTable(service.revisions)),
     section(
       "Log",
       instance &&
@@ -132,6 +133,20 @@ function instanceTable(service, name) {
     ["Port", "num"],
   ];
   return table("Instances", columns, rows, "At zero. The next request starts an instance.");
+}
+
+function revisionTable(revisions) {
+  const rows = revisions.map((each, index) => ({
+    key: each.name,
+    cells: [
+      [each.name, index === 0 && [" ", tag("latest", "info")]],
+      each.percent ? `${each.percent} %` : h("span", { class: "muted" }, "none"),
+      each.tags.map((name) => [tag(name), " "]),
+      moment(each.created),
+    ],
+  }));
+  const columns = [["Revision", "wide"], ["Requests", "num"], ["Tags"], ["Deployed", "nowrap"]];
+  return table("Revisions", columns, rows, "");
 }
 
 function coldStartTable(starts) {
