@@ -2,7 +2,8 @@
 
 It is part of the gateway, at `/`: plain HTML, CSS and ES modules shipped with the package, nothing built and nothing
 fetched from elsewhere. Shown: buckets and objects, topics and subscriptions with what is in flight, services with their
-instances and logs, jobs and workflows with their executions, triggers, schedules, faults, and everything that happened.
+revisions, instances and logs, jobs and workflows with their executions, VMs and instance groups, triggers, schedules,
+faults, and everything that happened. However much there is, a view shows the latest few hundred.
 
 How it stays live: the page reads `/_localcloud/console/events`, server-sent events of the activity log, and asks again
 for what it shows when something happened to it, at most about once a second. Nobody queues anything for a reader: each

@@ -13,7 +13,7 @@ from localcloud.run.service import Run, Service
 
 KEPT_COLD_STARTS = 20
 SHOWN_REVISIONS = 10
-_SHOWN_APART = ("message", "severity", "time", "logger")
+_SHOWN_APART = ("message", "severity", "time", "logger", "cold_start")
 
 
 class InstanceView(msgspec.Struct):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 import msgspec
@@ -59,11 +60,14 @@ class GroupView(msgspec.Struct):
 
 
 class MachinesView(msgspec.Struct):
-    """All VMs, and the groups that have some, want some or failed to get some; `others` are at zero."""
+    """All VMs, and the groups that have some, want some or failed to get some.
+
+    `others` are those at zero, which may be many: the regions by the name of the group.
+    """
 
     machines: list[MachineView]
     groups: list[GroupView]
-    others: list[GroupView]
+    others: dict[str, list[str]]
 
 
 def machines(compute: Compute) -> MachinesView:
@@ -71,13 +75,13 @@ def machines(compute: Compute) -> MachinesView:
     wanted = [(group, each) for group in compute.groups.values() for each in group.managed.values()]
     views = [_managed(group, each) for group, each in wanted]
     views += [_machine(each) for each in compute.machines.values() if not _is_managed(compute, each)]
-    groups = [_group(each) for each in sorted(compute.groups.values(), key=lambda each: (each.name, each.region))]
-    busy = [each for each in groups if each.target_size or each.running or each.errors or each.resize_requests]
-    return MachinesView(
-        machines=sorted(views, key=lambda each: (-(each.created or 0), each.name)),
-        groups=busy,
-        others=[each for each in groups if each not in busy],
-    )
+    groups, others = [], defaultdict(list)
+    for group in sorted(compute.groups.values(), key=lambda each: (each.name, each.region)):
+        if group.managed or group.errors or group.resize_requests:
+            groups.append(_group(group))
+        else:
+            others[group.name].append(group.region)
+    return MachinesView(sorted(views, key=lambda each: (-(each.created or 0), each.name)), groups, others)
 
 
 def log(compute: Compute, name: str, limit: int) -> list[LogLine]:

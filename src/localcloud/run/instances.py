@@ -182,7 +182,10 @@ class Instance:
 
     def log_cold_start(self) -> None:
         """Its cold start by part, as an entry of the service's log."""
-        self._log.entry(self.name, {"message": "cold start", **asdict(self.cold_start)})
+        start = self.cold_start
+        parts = [("listens", start.listening), ("ready", start.ready), ("first request", start.first_request)]
+        said = ", ".join(f"{name} after {when - start.spawned:.3f} s" for name, when in parts if when is not None)
+        self._log.entry(self.name, {"message": f"cold start: {said}", "cold_start": asdict(start)})
 
     async def _spawn(self, parent: Mapping[str, str]) -> None:
         await self._metadata.start()

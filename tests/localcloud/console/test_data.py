@@ -247,7 +247,7 @@ def test_a_vm_is_shown_with_its_group_and_what_it_printed(http: Http, machine: A
     shown = http.get("machines")
     assert (machine["group"], machine["accelerator"], machine["is_spot"]) == ("workers", "nvidia-l4", True)
     assert [(each["name"], each["running"], each["target_size"]) for each in shown["groups"]] == [("workers", 1, 1)]
-    assert [each["name"] for each in shown["others"]] == ["idle"]
+    assert shown["others"] == {"idle": ["us-east1"]}
     assert printed[0]["text"] == "<b>at work</b>"
     assert {name: http.get("overview")[name] for name in ("machines", "wanted_machines", "groups")} == {
         "machines": 1,

@@ -10,9 +10,10 @@ from google.cloud import pubsub_v1, storage
 
 from localcloud.cloud import LocalCloud
 from localcloud.faults import Fault
+from localcloud.run.logs import LogWriter
 from tests.localcloud.console import browser
 from tests.localcloud.console.browser import Browser
-from tests.localcloud.console.console_http import Http
+from tests.localcloud.console.console_http import Http, until
 
 pytestmark = pytest.mark.skipif(browser.executable() is None, reason="no Chromium; CHROMIUM names one")
 
@@ -135,6 +136,60 @@ def test_an_execution_is_shown_step_by_step(page: Browser, http: Http, cloud: Lo
 
     row = page.evaluate("document.querySelector('.steps tbody tr').innerText").split("\t")
     assert (row[0], row[2], row[4]) == ("wait", "done", "60 min 0 s")
+
+
+def test_a_page_stays_small_however_much_there_is(page: Browser, cloud: LocalCloud):
+    log, number = LogWriter(cloud.run.logs_directory, "receiver"), 10_000
+    for line in range(number):
+        log.line("receiver-0", "stdout", f"line {line} {MARKUP}".encode())
+    log.close()
+
+    def happen() -> None:
+        for event in range(number):
+            cloud.context.activity.emit("storage", f"uploads/{event} {MARKUP}", "finalized")
+
+    cloud.call(happen)
+    show(page, "#/services/receiver", "receiver")
+    page.until(f"{MAIN}.includes('line {number - 1} <img')")
+    lines = page.evaluate("document.querySelectorAll('.lines li').length")
+    show(page, "#/events", "Events")
+    page.until(f"{MAIN}.includes('uploads/{number - 1} <img')")
+    events = page.evaluate("document.querySelectorAll('tbody tr').length")
+
+    assert (lines, events) == (200, 300)
+    assert page.evaluate("document.querySelectorAll('img').length") == 0
+
+
+def test_a_link_followed_by_keyboard_leaves_the_keyboard_where_it_was(page: Browser):
+    show(page, "#/storage", "Buckets")
+    page.until("document.querySelector('tbody a') !== null")
+    page.evaluate("document.querySelector('tbody a').focus()")
+
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13)
+
+    page.until(f"{HEADING}.startsWith('gs://')")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_a_vm_is_shown_and_lost_by_hand(page: Browser, cloud: LocalCloud):
+    cloud.call(lambda: cloud.compute.create_in(cloud.compute.group("us-central1", "workers"), ["lost"]))
+
+    def runs() -> bool:
+        cloud.clock.advance(seconds=1)
+        return [each.status.value for each in cloud.compute.machines.values()] == ["RUNNING"]
+
+    until(runs)
+    show(page, "#/machines", "Machines")
+    page.until("document.querySelector('tbody a')?.textContent === 'lost'")
+
+    page.evaluate("document.querySelector('tbody a').click()")
+    page.until(f"{HEADING} === 'lost' && {MAIN}.includes('at work')")
+    page.evaluate("[...document.querySelectorAll('button')].find((b) => b.textContent === 'Lose').click()")
+
+    page.until(f"{MAIN}.includes('There is no such VM')")
+    show(page, "#/machines", "Machines")
+    page.until(f"{MAIN}.includes('No VM')")
 
 
 def test_the_clock_is_advanced_by_a_button(page: Browser, cloud: LocalCloud):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from localcloud.run import logs
 from localcloud.run.logs import LogFiles, LogWriter
@@ -38,8 +39,9 @@ def test_a_cold_start_is_logged_by_part(bench):
 
     system = [entry["entry"] for entry in LogFiles(bench.context.store.directory).new() if entry["stream"] == "system"]
 
-    parts = [system[0][name] for name in ("spawned", "listening", "ready", "first_request")]
-    assert system[0]["message"] == "cold start"
+    parts = [system[0]["cold_start"][name] for name in ("spawned", "listening", "ready", "first_request")]
+    said = r"cold start: listens after \d+\.\d{3} s, ready after \d+\.\d{3} s, first request after \d+\.\d{3} s"
+    assert re.fullmatch(said, system[0]["message"])
     assert parts == sorted(parts)
 
 

@@ -17,6 +17,7 @@ import { workflows } from "./workflows.js";
 // changes without events, poll(data, route) -> milliseconds.
 const VIEWS = { "": overview, storage, pubsub, services, jobs, machines, workflows, triggers, schedules, faults, events };
 const REFRESH_MS = 800; // between two requests for the same view, however much happens
+const REDRAW_MS = 200; // between two pictures of the event log
 const ADVANCES = [
   ["+10 s", 10],
   ["+1 min", 60],
@@ -102,7 +103,9 @@ function draw(data, error) {
   if (main.dataset.place === route.place) {
     morphChildren(main, fresh);
   } else {
+    const wasInside = main.contains(document.activeElement);
     main.replaceChildren(...fresh.childNodes);
+    if (wasInside) main.focus({ preventScroll: true }); // or the next Tab begins at the top of the page
     document.querySelector("nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
   main.dataset.place = route.place;
@@ -188,12 +191,19 @@ function linked(isUp, process) {
   if (isUp && state.route) schedule(); // whatever happened meanwhile
 }
 
+/** The event log is in this page already. */
+function redrawEvents() {
+  redrawing = null;
+  if (state.route.view === "events") page.redraw();
+}
+
+let redrawing = null;
 window.addEventListener("hashchange", navigate);
 navigate();
 follow({
   told(happened) {
     remember(happened);
-    if (state.route.view === "events") page.redraw();
+    redrawing ??= setTimeout(redrawEvents, REDRAW_MS);
     schedule();
   },
   missed(number) {

@@ -90,7 +90,7 @@ export function table(label, columns, rows, empty, kind = "") {
     h(
       "tr",
       { key, class: kind },
-      cells.map((cell, index) => h("td", { class: columns[index][1] }, cell)),
+      cells.map((cell, index) => h("td", { class: columns[index][1], "data-label": columns[index][0] }, cell)),
     ),
   );
   return h(
@@ -146,7 +146,12 @@ export function bytes(size) {
 }
 
 export function count(number) {
-  return Number(number).toLocaleString("en");
+  return NUMBER.format(Number(number));
+}
+
+/** So many of something: `1 bucket`, `3 buckets`. */
+export function many(number, what) {
+  return `${count(number)} ${what}${Number(number) === 1 ? "" : "s"}`;
 }
 
 export function duration(seconds) {
@@ -182,11 +187,18 @@ export function now() {
 }
 
 export function clockText(seconds) {
-  const date = new Date(seconds * 1000);
-  const time = date.toLocaleTimeString("en-GB");
-  const today = new Date(now() * 1000).toDateString() === date.toDateString();
-  return today ? time : `${date.toLocaleDateString("en-CA")} ${time}`;
+  const time = TIME.format(seconds * 1000);
+  const date = DATE.format(seconds * 1000);
+  return date === DATE.format(now() * 1000) ? time : `${date} ${time}`;
 }
+
+// Made once: to make one takes longer than all that a row shows.
+const TIME = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+const DATE = new Intl.DateTimeFormat("en-CA");
+const NUMBER = new Intl.NumberFormat("en");
+
+/** Of a date, the time of day. */
+export const timeOfDay = (date) => TIME.format(date);
 
 function relative(seconds) {
   const passed = now() - seconds;

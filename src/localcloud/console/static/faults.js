@@ -14,6 +14,8 @@ const CALLS = [
   "pubsub.messages.deliver",
   "eventarc.events.deliver",
   "run.services.invoke",
+  "compute.machines.provision",
+  "compute.machines.run",
   "workflows.executions.create",
 ];
 const ACTIONS = {
@@ -24,7 +26,8 @@ const ACTIONS = {
   disconnect: "act, then close the connection before the answer or in the middle of it",
   duplicate: "deliver a message twice",
   reorder: "deliver a message after the next one",
-  kill: "kill the instance that has the request",
+  kill: "kill the instance that has the request; lose the VM",
+  preempt: "take the VM back, after the delay",
 };
 
 export const faults = {
@@ -74,10 +77,10 @@ export const faults = {
   },
 };
 
-function details({ action, code, status, delay_s: delay, delay_max_s: longest, after_bytes: bytes }) {
-  if (action.startsWith("fail")) return code || status;
+function details({ action, reason, code, status, delay_s: delay, delay_max_s: longest, after_bytes: bytes }) {
+  if (action.startsWith("fail")) return reason || code || status;
   if (action === "disconnect") return bytes === null ? "" : `after ${bytes} bytes`;
-  if (action !== "delay" && action !== "reorder") return "";
+  if (!["delay", "reorder", "preempt"].includes(action)) return "";
   return longest ? `${duration(delay)} to ${duration(longest)}` : duration(delay);
 }
 
@@ -89,6 +92,7 @@ function form(page) {
     // What is left empty is as the order has it by default; without a number of hits it stands until it is withdrawn.
     for (const name of NUMBERS) if (given[name] !== "") fault[name] = Number(given[name]);
     if (given.times === "") fault.times = null;
+    if (given.reason) fault.reason = given.reason;
     return page.act(() => admin("POST", "faults", fault), "Ordered.");
   };
   const number = (name, label, props) => h("label", null, label, h("input", { name, type: "number", ...props }));
@@ -122,6 +126,12 @@ function form(page) {
         { name: "action" },
         Object.entries(ACTIONS).map(([name, what]) => h("option", { value: name }, `${name}: ${what}`)),
       ),
+    ),
+    h(
+      "label",
+      null,
+      "Reason, where a VM is refused",
+      h("input", { name: "reason", placeholder: "ZONE_RESOURCE_POOL_EXHAUSTED", autocomplete: "off" }),
     ),
     h(
       "div",

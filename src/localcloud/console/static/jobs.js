@@ -28,6 +28,7 @@ export const jobs = {
   },
 };
 
+const NONE = "No job of Cloud Run is deployed. One is made by run_v2.JobsClient().create_job(...).";
 const STATES = { pending: "", running: "info", succeeded: "good", failed: "bad", cancelled: "warn" };
 
 export const jobLink = (name) => link(`#/jobs/${encodeURIComponent(name)}`, name);
@@ -60,7 +61,7 @@ function list(all) {
     ["Executions", "num"],
     ["Last one", "wide"],
   ];
-  return [h("h1", null, "Jobs"), table("Jobs", columns, rows, "No job is deployed.")];
+  return [h("h1", null, "Jobs"), table("Jobs", columns, rows, NONE)];
 }
 
 function jobPage({ job, executions, lines }, page) {

@@ -39,24 +39,21 @@ export function machineTags(each) {
 }
 
 function lists({ machines: all, groups, others }) {
+  const idle = Object.entries(others);
+  const number = idle.reduce((sum, [, regions]) => sum + regions.length, 0);
+  const none = "No instance group. Make one: RegionInstanceGroupManagersClient().insert(...)";
   return [
     h("h1", null, "Machines"),
     section("VMs", machineTable(all)),
     section(
       "Instance groups",
-      groups.length + others.length === 0
-        ? h("p", { class: "empty" }, "No instance group. Make one: RegionInstanceGroupManagersClient().insert(...)")
-        : groupTable(groups),
-      others.length > 0 &&
+      groupTable(groups, number ? "All groups are at zero." : none),
+      number > 0 &&
         h(
           "details",
           null,
-          h("summary", null, `${count(others.length)} groups at zero`),
-          h(
-            "ul",
-            { class: "names" },
-            others.map((each) => h("li", { key: `${each.region}/${each.name}` }, each.name, " ", muted(each.region))),
-          ),
+          h("summary", null, `${count(number)} groups at zero`),
+          facts(idle.map(([name, regions]) => [name, regions.join(", ")])),
         ),
     ),
   ];
@@ -72,7 +69,7 @@ function machineTable(all) {
       [machineTags(each), each.error && h("div", { class: "muted" }, each.error)],
       each.zone || each.region,
       [each.machine_type, each.accelerator && each.accelerator !== each.machine_type && [" ", muted(each.accelerator)]],
-      each.is_spot ? "spot" : "",
+      each.zone && (each.is_spot ? "spot" : "standard"),
       each.group,
       moment(each.created),
     ],
@@ -82,14 +79,14 @@ function machineTable(all) {
     ["Status"],
     ["Zone", "nowrap"],
     ["Machine", "nowrap"],
-    [""],
-    ["Group"],
+    ["Provisioning"],
+    ["Group", "nowrap"],
     ["Created", "nowrap"],
   ];
   return table("VMs", columns, rows, "No VM: nothing runs, and nothing would cost.");
 }
 
-function groupTable(groups) {
+function groupTable(groups, empty) {
   const rows = groups.map((each) => ({
     key: `${each.region}/${each.name}`,
     cells: [
@@ -107,7 +104,7 @@ function groupTable(groups) {
     ["Resize requests", "num"],
     ["Last error", "wide"],
   ];
-  return table("Instance groups", columns, rows, "All groups are at zero.");
+  return table("Instance groups", columns, rows, empty);
 }
 
 const lastError = ({ code, zone, time }) => [tag(code, "bad"), " ", zone, " ", moment(time)];

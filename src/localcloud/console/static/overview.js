@@ -1,6 +1,6 @@
 // Everything at a glance: what there is, what is in flight, what just happened.
 
-import { count, facts, h, link, moment, section, table, tag } from "./dom.js";
+import { count, facts, h, link, many, moment, section, table, tag } from "./dom.js";
 import { eventTable, latest } from "./events.js";
 import { jobExecutionLink, taskTags } from "./jobs.js";
 import { subscriptionLink } from "./pubsub.js";
@@ -23,37 +23,36 @@ export const overview = {
       h(
         "ul",
         { class: "tiles" },
-        tile("storage", totals.objects, "objects", `${count(totals.buckets)} buckets`),
+        tile("storage", totals.objects, "objects", many(totals.buckets, "bucket")),
         tile(
           "pubsub",
           totals.undelivered + totals.leased,
           "messages in flight",
-          `${count(totals.backlog)} wait to be pulled · ${count(totals.topics)} topics`,
+          `${count(totals.backlog)} to be pulled · ${many(totals.topics, "topic")}`,
         ),
         tile(
           "services",
           totals.ready,
           "instances ready",
-          `${totals.starting} starting · ${count(totals.services)} services`,
+          `${count(totals.starting)} starting · ${many(totals.in_flight + totals.waiting, "request")}`,
         ),
-        tile("services", totals.in_flight, "requests in flight", `${count(totals.waiting)} waiting`),
         tile(
           "workflows",
           totals.active_executions + totals.active_jobs,
           "executions active",
-          `${count(totals.workflows)} workflows · ${count(totals.jobs)} jobs`,
+          `${many(totals.workflows, "workflow")} · ${many(totals.jobs, "job")}`,
         ),
         tile(
           "machines",
           totals.machines,
           "machines",
-          `${count(totals.wanted_machines)} wanted · ${count(totals.groups)} groups`,
+          `${count(totals.wanted_machines)} awaited · ${many(totals.groups, "group")}`,
         ),
         tile(
           "faults",
           totals.faults,
           "faults ordered",
-          `${count(totals.triggers)} triggers · ${count(totals.schedules)} schedules`,
+          `${many(totals.triggers, "trigger")} · ${many(totals.schedules, "schedule")}`,
         ),
       ),
       section("In flight", inFlight(data)),
@@ -82,6 +81,8 @@ function tile(view, number, label, more) {
   );
 }
 
+const inside = (service) => service.instances.reduce((sum, each) => sum + each.active, 0);
+
 function inFlight({ subscriptions, services, executions, jobs }) {
   const messages = subscriptions
     .filter((each) => (each.is_push && each.backlog) || each.leased)
@@ -90,7 +91,7 @@ function inFlight({ subscriptions, services, executions, jobs }) {
       cells: [
         subscriptionLink(each.name),
         `${each.is_push ? "push" : "pull"} subscription`,
-        `${count(each.backlog)} messages, ${count(each.leased)} of them leased`,
+        `${many(each.backlog, "message")}, ${count(each.leased)} leased`,
       ],
     }));
   const requests = services
@@ -103,7 +104,7 @@ function inFlight({ subscriptions, services, executions, jobs }) {
         serviceLink(each.name),
         "service",
         [
-          `${each.instances.reduce((sum, instance) => sum + instance.active, 0)} requests in flight, ${each.waiting} waiting `,
+          `${many(inside(each), "request")} in flight, ${count(each.waiting)} waiting `,
           each.instances.some((instance) => instance.phase === "starting") && tag("cold start", "warn"),
         ],
       ],

@@ -50,7 +50,9 @@ function lists({ topics, subscriptions }) {
 }
 
 export function subscriptionTable(subscriptions) {
-  const rows = subscriptions.map((each) => ({
+  const isBusy = (each) => Number(each.backlog > 0);
+  const busyFirst = [...subscriptions].sort((one, other) => isBusy(other) - isBusy(one));
+  const rows = busyFirst.map((each) => ({
     key: each.name,
     cells: [
       subscriptionLink(each.name),

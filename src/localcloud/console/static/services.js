@@ -1,6 +1,6 @@
 // Services, their instances and logs. #/services/<name>?instance=
 
-import { count, crumbs, duration, facts, h, link, moment, section, table, tag } from "./dom.js";
+import { count, crumbs, duration, facts, h, link, moment, section, table, tag, timeOfDay } from "./dom.js";
 import { get } from "./server.js";
 
 export const services = {
@@ -58,7 +58,8 @@ function list(all) {
       "Services",
       columns,
       rows,
-      "No service is deployed. Services come with the deployment that the local cloud is started with.",
+      "No service is deployed. They come with the deployment that the local cloud is started with, or from " +
+        "run_v2.ServicesClient().create_service(...).",
     ),
   ];
 }
@@ -179,7 +180,7 @@ export function logLines(lines) {
       h(
         "li",
         { class: `${line.severity.toLowerCase()} ${line.stream}` },
-        h("span", { class: "muted" }, `${new Date(line.time).toLocaleTimeString("en-GB")} `),
+        h("span", { class: "muted" }, `${timeOfDay(new Date(line.time))} `),
         line.text,
         line.more && h("span", { class: "muted" }, ` ${line.more}`),
       ),

@@ -1,6 +1,6 @@
 // Buckets, their folders, their objects. #/storage/<bucket>?prefix=&page= and #/storage/<bucket>/<object>?generation=
 
-import { button, bytes, count, crumbs, facts, h, link, moment, section, table, tag } from "./dom.js";
+import { button, bytes, count, crumbs, facts, h, link, moment, pretty, section, table, tag } from "./dom.js";
 import { address, get, preview, send } from "./server.js";
 
 export const storage = {
@@ -70,7 +70,7 @@ function above(bucket, prefix) {
   const links = parts.map((part, index) =>
     link(here(bucket, undefined, { prefix: `${parts.slice(0, index + 1).join("/")}/` }), part || "(empty)"),
   );
-  return [link("#/storage", "buckets"), link(here(bucket), bucket), ...links];
+  return [link("#/storage", "Buckets"), link(here(bucket), bucket), ...links];
 }
 
 function folderPage(folder, bucket, prefix, token) {
@@ -146,7 +146,7 @@ function objectPage({ resource, versions, is_image: isImage, shown }, bucket, na
       ["Components", resource.componentCount ?? ""],
       ...Object.entries(resource.metadata ?? {}).map(([key, value]) => [`metadata ${key}`, value]),
     ]),
-    section("Content", content(named, isImage, shown)),
+    section("Content", content(named, isImage, shown, resource.contentType ?? "")),
     versions.length > 1 && section("Versions", versionTable(versions, bucket, name)),
     section(
       "As the API shows it",
@@ -159,13 +159,13 @@ function folderOf(name) {
   return name.slice(0, name.replace(/\/$/, "").lastIndexOf("/") + 1);
 }
 
-function content(named, isImage, shown) {
+function content(named, isImage, shown, type) {
   if (isImage) return h("img", { class: "preview", src: address("preview", named), alt: `Preview of ${named.name}` });
   if (shown.text === "") return h("p", { class: "empty" }, "The object is empty.");
   if (/[\0\x01-\x08\uFFFD]/.test(shown.text.slice(0, 1000)))
     return h("p", { class: "empty" }, "No text. Download it to look at it.");
   return [
-    h("pre", null, shown.text),
+    h("pre", null, !shown.isCut && /^application\/(.*\+)?json/.test(type) ? pretty(shown.text) : shown.text),
     shown.isCut && h("p", { class: "muted" }, "Only the start is shown; download it for the rest."),
   ];
 }

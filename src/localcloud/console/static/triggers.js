@@ -16,8 +16,7 @@ export const triggers = {
       cells: [
         link(`#/events?service=eventarc&text=${encodeURIComponent(each.name)}`, each.name),
         [
-          each.event_type.replace("google.cloud.", ""),
-          " ",
+          h("div", { class: "nowrap" }, each.event_type.replace("google.cloud.", "")),
           Object.entries(each.filters).map(([key, value]) =>
             h("div", null, h("span", { class: "muted" }, `${key} `), value),
           ),

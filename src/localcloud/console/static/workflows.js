@@ -46,7 +46,7 @@ function list(all) {
     .slice(0, 20);
   return [
     h("h1", null, "Workflows"),
-    table("Workflows", [["Workflow", "wide"], ["Revision"], ["Deployed", "nowrap"]], rows, "No workflow is deployed."),
+    table("Workflows", [["Workflow", "wide"], ["Revision", "nowrap"], ["Deployed", "nowrap"]], rows, "No workflow is deployed."),
     section("Latest executions", executionTable(latest, true)),
   ];
 }
@@ -66,7 +66,7 @@ function executionTable(executions, withWorkflow) {
   }));
   const columns = [
     ["Execution", "wide"],
-    [withWorkflow ? "Workflow" : "Revision"],
+    [withWorkflow ? "Workflow" : "Revision", "nowrap"],
     ["State"],
     ["Step"],
     ["Started", "nowrap"],
