@@ -15,7 +15,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PAGE = 500
@@ -104,6 +104,11 @@ class Store:
         """Write a document, replacing one of the same key."""
         self._db.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (table, key.encode(), value))
 
+    def put_all(self, table: str, documents: Iterable[tuple[str, bytes]]) -> None:
+        """Write many documents, by key: cheaper than one by one."""
+        rows = ((table, key.encode(), value) for key, value in documents)
+        self._db.executemany("INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", rows)
+
     def get(self, table: str, key: str) -> bytes | None:
         """The document, or None."""
         row = self._db.execute("SELECT value FROM documents WHERE name=? AND key=?", (table, key.encode())).fetchone()
@@ -112,6 +117,11 @@ class Store:
     def delete(self, table: str, key: str) -> None:
         """Remove a document; a missing one is no error."""
         self._db.execute("DELETE FROM documents WHERE name=? AND key=?", (table, key.encode()))
+
+    def delete_each(self, table: str, keys: Iterable[str]) -> None:
+        """Remove many documents: cheaper than one by one."""
+        rows = ((table, key.encode()) for key in keys)
+        self._db.executemany("DELETE FROM documents WHERE name=? AND key=?", rows)
 
     def delete_all(self, table: str, prefix: str) -> None:
         """Remove every document whose key starts with `prefix`."""

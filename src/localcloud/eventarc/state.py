@@ -19,6 +19,7 @@ import msgspec
 from localcloud.context import Context
 from localcloud.eventarc import events
 from localcloud.eventarc.errors import InvalidTrigger, TriggerNotFound
+from localcloud.pubsub.deliveries import Delivery
 from localcloud.pubsub.errors import NotFound, shown
 from localcloud.pubsub.push import Encoder, PushRequest
 from localcloud.pubsub.resources import BACKOFF_S as BACKOFF_LIMITS_S
@@ -30,7 +31,6 @@ from localcloud.pubsub.resources import (
 )
 from localcloud.pubsub.resources import RETENTION_S as RETENTION_LIMITS_S
 from localcloud.pubsub.state import PubSub
-from localcloud.pubsub.subscription import Delivery
 
 TRIGGERS = "eventarc.trigger-records"
 FAULT_POINT = "eventarc.events.deliver"

@@ -21,10 +21,10 @@ from localcloud.context import Context
 from localcloud.eventarc.state import Eventarc, Trigger
 from localcloud.gateway import MAX_MESSAGE_BYTES
 from localcloud.official.process import Emulator
+from localcloud.pubsub.deliveries import Delivery
 from localcloud.pubsub.push import PushRequest, new_session
 from localcloud.pubsub.resources import PublishedMessage, SubscriptionSpec, full_name, short_name
 from localcloud.pubsub.state import PubSub
-from localcloud.pubsub.subscription import Delivery
 
 RELAY = "official-relay-"  # and the topic's name: the subscription that posts to Google's emulator
 FAULT_POINT = "pubsub.messages.relay"

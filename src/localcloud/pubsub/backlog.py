@@ -6,7 +6,7 @@ next: a backlog of millions costs its disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from localcloud.pubsub.queue import Entry, Queue
@@ -15,7 +15,8 @@ from localcloud.pubsub.retained import Row, message_key, row_of
 from localcloud.store import Store
 
 MESSAGES, ATTEMPTS = "pubsub.messages", "pubsub.attempts"
-_PAGE = 500  # rows read ahead
+_PAGE = 500  # messages read ahead
+_PAGE_BYTES = 2**20  # of them, payloads that are kept until they go out
 
 
 class Backlog:
@@ -30,31 +31,40 @@ class Backlog:
         self._admitted = 0  # the last that may be read
         self._oldest_unread: float | None = None  # None: not known
         self._unread = 0
+        self._payloads: dict[int, bytes] = {}  # of messages in the queue that have not gone out yet, as far as they fit
+        self._payload_bytes = 0
         self._has_attempts = store.count(ATTEMPTS, self._prefix) > 0  # most have none, and needn't look for them
         self.reset()
 
     def __len__(self) -> int:
         return len(self.queue) + self._unread
 
-    def put(self, row: Row) -> None:
-        """Store a message in the transaction that is open; `admit` makes it deliverable."""
-        self._store.put(MESSAGES, self._key(row.id), row.message)
+    def put(self, rows: Iterable[Row]) -> None:
+        """Store messages in the transaction that is open; `admit` makes them deliverable."""
+        self._store.put_all(MESSAGES, ((self._key(row.id), row.message) for row in rows))
 
-    def admit(self, id_: int) -> bool:
-        """Make a stored message deliverable; False when the transaction that stored it was rolled back."""
-        if id_ <= self._admitted:  # by a `reset` since it was stored
+    def admit(self, rows: Sequence[Row]) -> bool:
+        """Make messages deliverable that one transaction stored; False when it was rolled back."""
+        last = rows[-1].id
+        if last <= self._admitted:  # by a `reset` since they were stored
             return True
-        if self._store.get(MESSAGES, self._key(id_)) is None:
+        if self._store.get(MESSAGES, self._key(last)) is None:
             return False
-        self._admitted = id_
-        self._unread += 1
+        self._admitted = last
+        room = 0 if self._unread else max(0, _PAGE - len(self.queue))
+        for row in rows[:room]:
+            self._enqueue(row)
+        self._unread += len(rows[room:])
         return True
 
     def lease(self, now: float, seconds: float, max_size: float, owner: object) -> Entry | None:
         """Lease the oldest message that is ready for `owner`, unless it is larger than `max_size`."""
-        while self.queue.peek(owner) is None and self._unread:
+        while (entry := self.queue.peek(owner)) is None and self._unread:
             self._read_page()
-        return self.queue.lease(now, seconds, max_size, owner)
+        if entry is None or entry.size > max_size:
+            return None
+        self.queue.lease(entry, now, seconds, owner)
+        return entry
 
     def head(self, limit: int) -> list[Entry]:
         """The first `limit` messages and where they stand."""
@@ -73,9 +83,14 @@ class Backlog:
         """A PubsubMessage."""
         return message_type("PubsubMessage").FromString(self.row(entry).message)
 
+    def payload(self, entry: Entry) -> bytes:
+        """A PubsubMessage, serialized, that goes out."""
+        message = self._drop_payload(entry.id)
+        return self.row(entry).message if message is None else message
+
     def row(self, entry: Entry) -> Row:
         """The stored form of a message."""
-        message = self._store.get(MESSAGES, self._key(entry.id))
+        message = self._payloads.get(entry.id) or self._store.get(MESSAGES, self._key(entry.id))
         assert message is not None  # noqa: S101  # the row goes when the entry does
         return Row(entry.id, message, entry.published, entry.key)
 
@@ -86,8 +101,20 @@ class Backlog:
 
     def remove(self, entry: Entry, *, expired: bool = False) -> None:
         """The message is done with."""
-        self._delete(entry.id)
+        self.delete([entry.id])
+        self.leave(entry, expired=expired)
+
+    def leave(self, entry: Entry, *, expired: bool = False) -> None:
+        """The message is done with; to `delete` its row is left to the caller."""
+        self._drop_payload(entry.id)
         self.queue.remove(entry, expired=expired)
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """Remove rows, in the transaction that is open, if any."""
+        keys = [self._key(id_) for id_ in ids]
+        self._store.delete_each(MESSAGES, keys)
+        if self._has_attempts:
+            self._store.delete_each(ATTEMPTS, keys)
 
     def oldest(self) -> float | None:
         """When the oldest message was published, in seconds since the epoch."""
@@ -111,7 +138,7 @@ class Backlog:
                 return
             if dropped is not None:
                 dropped(row)
-            self._delete(row.id)
+            self.delete([row.id])
             self._read, self._oldest_unread = row.id, None
             self._unread -= 1
 
@@ -119,10 +146,6 @@ class Backlog:
         """All messages, in publish order; the caller may remove while it iterates."""
         for key, message in self._store.items(MESSAGES, prefix=self._prefix):
             yield row_of(int(key.removeprefix(self._prefix)), message)
-
-    def discard(self, id_: int) -> None:
-        """Remove a row; `reset` has to follow."""
-        self._delete(id_)
 
     def clear(self) -> None:
         """Drop all."""
@@ -134,6 +157,8 @@ class Backlog:
         """Begin again with what the store holds: every lease ends, and ack ids of before mean nothing."""
         self.queue.end_all()
         self.queue = Queue(one_per_key=self.queue.one_per_key, serial=self.queue.serial)
+        self._payloads.clear()
+        self._payload_bytes = 0
         self._read, self._oldest_unread = 0, None
         self._unread = self._store.count(MESSAGES, self._prefix)
         last = self._store.last_key(MESSAGES, self._prefix)
@@ -142,11 +167,23 @@ class Backlog:
     def _read_page(self) -> None:
         before = self._read
         for row in self._unread_rows(limit=_PAGE):
-            self.queue.add(self._entry(row))
-            self._read, self._oldest_unread = row.id, None
+            self._enqueue(row)
             self._unread -= 1
         if self._read == before:  # what was counted has gone with a transaction that was rolled back
             self._unread = 0
+
+    def _enqueue(self, row: Row) -> None:
+        self.queue.add(self._entry(row))
+        self._read, self._oldest_unread = row.id, None
+        if self._payload_bytes + len(row.message) <= _PAGE_BYTES:
+            self._payloads[row.id] = row.message
+            self._payload_bytes += len(row.message)
+
+    def _drop_payload(self, id_: int) -> bytes | None:
+        message = self._payloads.pop(id_, None)
+        if message is not None:
+            self._payload_bytes -= len(message)
+        return message
 
     def _unread_rows(self, limit: int = -1) -> Iterable[Row]:
         after = self._key(self._read)
@@ -161,11 +198,6 @@ class Backlog:
         if self._has_attempts:
             entry.attempts = int(self._store.get(ATTEMPTS, self._key(row.id)) or 0)
         return entry
-
-    def _delete(self, id_: int) -> None:
-        self._store.delete(MESSAGES, self._key(id_))
-        if self._has_attempts:
-            self._store.delete(ATTEMPTS, self._key(id_))
 
     def _key(self, id_: int) -> str:
         return message_key(self._prefix, id_)

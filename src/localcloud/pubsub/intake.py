@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from localcloud.context import Context
 from localcloud.pubsub.resources import PublishedMessage, message_type
@@ -22,7 +23,7 @@ class Intake:
     def __init__(self, context: Context) -> None:
         self.last_message = int(context.store.get(COUNTERS, LAST_MESSAGE) or 0)
         self._context = context
-        self._arrivals: list[tuple[Subscription, int]] = []  # stored, but not yet in a backlog
+        self._arrivals: list[tuple[Subscription, list[Row]]] = []  # stored, but not yet in a backlog
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -35,18 +36,25 @@ class Intake:
         self._loop = None
 
     def accept(self, subscriptions: Iterable[Subscription], messages: Sequence[PublishedMessage]) -> list[Row]:
-        """Store the messages for those of the subscriptions whose filter they match."""
+        """Store the messages for those of the subscriptions whose filter they match.
+
+        In the transaction that is open.
+        """
         published_us = int(self._context.clock.time() * 1e6)
-        rows = []
-        with self._context.store.transaction():
-            for message in messages:
-                self.last_message += 1
-                rows.append(_row(self.last_message, message, published_us))
-                for subscription in subscriptions:
-                    if subscription.filter.matches(message.attributes):
-                        subscription.backlog.put(rows[-1])
-                        self._arrivals.append((subscription, rows[-1].id))
-            self._context.store.put(COUNTERS, LAST_MESSAGE, str(self.last_message).encode())
+        published = message_type("PubsubMessage")().publish_time
+        published.FromMicroseconds(published_us)
+        rows = [
+            _row(id_, message, published, published_us / 1e6)
+            for id_, message in enumerate(messages, self.last_message + 1)
+        ]
+        for subscription in subscriptions:
+            matches = subscription.filter.matches
+            wanted = [row for row, message in zip(rows, messages, strict=True) if matches(message.attributes)]
+            if wanted:
+                subscription.backlog.put(wanted)
+                self._arrivals.append((subscription, wanted))
+        self.last_message += len(rows)
+        self._context.store.put(COUNTERS, LAST_MESSAGE, str(self.last_message).encode())
         if self._loop is not None and self._arrivals:
             # Not before the transaction that this may be part of has ended.
             self._loop.call_soon(self.admit)
@@ -58,24 +66,22 @@ class Intake:
             return
         arrivals, self._arrivals = self._arrivals, []
         reached = {}
-        with self._context.store.transaction():  # reads are cheaper together
-            for subscription, id_ in arrivals:
-                if not subscription.closed and subscription.backlog.admit(id_):
-                    reached[subscription.name] = subscription
+        for subscription, rows in arrivals:
+            if not subscription.closed and subscription.backlog.admit(rows):
+                reached[subscription.name] = subscription
         for subscription in reached.values():
             subscription.notify()
 
     def on_the_way(self, subscription: Subscription | None = None) -> int:
         """How many messages have arrived and are not deliverable yet, for one subscription or for all."""
-        return sum(subscription in (None, each) for each, _ in self._arrivals)
+        return sum(len(rows) for each, rows in self._arrivals if subscription in (None, each))
 
 
-def _row(id_: int, message: PublishedMessage, published_us: int) -> Row:
+def _row(id_: int, message: PublishedMessage, published: Any, published_s: float) -> Row:
     resource = message_type("PubsubMessage")(
-        data=message.data,
-        attributes=message.attributes,
-        message_id=message.message_id or str(id_),
-        ordering_key=message.ordering_key,
+        data=message.data, message_id=message.message_id or str(id_), ordering_key=message.ordering_key
     )
-    resource.publish_time.FromMicroseconds(published_us)
-    return Row(id_, resource.SerializeToString(), published_us / 1e6, message.ordering_key)
+    if message.attributes:
+        resource.attributes.update(message.attributes)
+    resource.publish_time.CopyFrom(published)
+    return Row(id_, resource.SerializeToString(), published_s, message.ordering_key)

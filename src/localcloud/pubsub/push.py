@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from localcloud.clock import Timer
 from localcloud.context import Context
+from localcloud.pubsub.deliveries import Delivery
 from localcloud.pubsub.errors import shown
 from localcloud.pubsub.queue import EARLY_S
-from localcloud.pubsub.subscription import Delivery, Subscription
+from localcloud.pubsub.subscription import Subscription
 
 if TYPE_CHECKING:  # a tenth of a second at the start, needed once there is somebody to call
     import aiohttp

@@ -118,11 +118,8 @@ class Queue:
                 return second
         return first
 
-    def lease(self, now: float, seconds: float, max_size: float = float("inf"), owner: object = None) -> Entry | None:
-        """Lease the oldest message that is ready for `owner`, unless it is larger than `max_size`."""
-        entry = self.peek(owner)
-        if entry is None or entry.size > max_size:
-            return None
+    def lease(self, entry: Entry, now: float, seconds: float, owner: object = None) -> None:
+        """Lease the message that `peek` found for that owner."""
         self.serial += 1
         self._leased += 1
         entry.serial = self.serial
@@ -134,7 +131,6 @@ class Queue:
             chain.out += 1
             chain.owner = owner
             self._unblock(entry.key)
-        return entry
 
     def forget(self, owner: object) -> None:
         """An owner leases no more; what it has out stays leased until it is done with or its time is over."""

@@ -121,3 +121,9 @@ def backoff_s(resource: Any) -> tuple[float, float] | None:
         return None
     policy = resource.retry_policy
     return policy.minimum_backoff.ToNanoseconds() / 1e9, policy.maximum_backoff.ToNanoseconds() / 1e9
+
+
+def backoff_after_s(resource: Any, attempts: int) -> float:
+    """Seconds until a message is delivered again after so many attempts."""
+    shortest, longest = backoff_s(resource) or (0.0, 0.0)
+    return min(longest, shortest * 2.0 ** min(attempts - 1, 64))

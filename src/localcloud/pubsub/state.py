@@ -143,7 +143,8 @@ class PubSub:
     def hand_on(self, subscription: str, messages: Sequence[PublishedMessage]) -> None:
         """Store messages that were published elsewhere, for one subscription. Raises NotFound."""
         target = self.subscription(full_name(self.context.project, "subscriptions", subscription))
-        self._intake.accept([target], messages)
+        with self.context.store.transaction():
+            self._intake.accept([target], messages)
 
     def _publish(self, name: str, messages: Sequence[PublishedMessage]) -> list[str]:
         with self.context.store.transaction():

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import contextmanager
 from typing import Any
 
+from localcloud.pubsub.deliveries import Delivery
 from localcloud.pubsub.errors import InvalidArgument
 from localcloud.pubsub.resources import ACK_DEADLINE_S, message_type
-from localcloud.pubsub.subscription import Delivery, Subscription
+from localcloud.pubsub.subscription import Subscription
 
 # Of the messages in one response. A client on an insecure channel (PUBSUB_EMULATOR_HOST) takes gRPC's default of 4 MiB.
 RESPONSE_BYTES = 3 * 2**20
@@ -53,13 +54,15 @@ class Stream:
             return
         self._changed.clear()
 
-    def take(self, limit: int) -> list[Any]:
-        """Up to `limit` ReceivedMessages, leased: as many as flow control and the size of a response allow."""
-        with self._subscription.batch():
-            return self._take(limit)
+    def take(self, limit: int, received: Any) -> None:
+        """Lease up to `limit` messages, as many as flow control and the size of a response allow.
 
-    def _take(self, limit: int) -> list[Any]:
-        received: list[Any] = []
+        They are added to `received`, the ReceivedMessages of a response.
+        """
+        with self._subscription.batch():
+            self._take(limit, received)
+
+    def _take(self, limit: int, received: Any) -> None:
         room: float = RESPONSE_BYTES
         while len(received) < limit and self._messages < self._max_messages:
             # A message larger than what is allowed in all still goes out when it is alone.
@@ -67,9 +70,10 @@ class Stream:
             taken = self._take_one(min(allowed, room) if received else allowed)
             if not taken:
                 break
-            received += [_received(delivery) for delivery in taken]
-            room -= sum(delivery.size for delivery in taken)
-        return received
+            for delivery in taken:
+                added = received.add(ack_id=delivery.ack_id, delivery_attempt=delivery.attempt)
+                added.message.MergeFromString(delivery.payload)
+                room -= delivery.size
 
     def _take_one(self, max_bytes: float) -> list[Delivery]:
         share = _Share(self)
@@ -96,12 +100,13 @@ class Stream:
             with self.listening():
                 while not self.closed and not reader.done():
                     self._changed.clear()
-                    received = self.take(_PER_RESPONSE)
+                    response = self._response()
+                    self.take(_PER_RESPONSE, response.received_messages)
                     confirmations, self._confirmations = self._confirmations, []
                     for confirmation in confirmations:
                         await write(confirmation)
-                    if received:
-                        await write(self._response(received_messages=received))
+                    if response.received_messages:
+                        await write(response)
                     elif not confirmations:
                         await self._changed.wait()
             if reader.done():
@@ -189,12 +194,6 @@ def _stream_deadline(seconds: int) -> float:
     if not ACK_DEADLINE_S[0] <= seconds <= ACK_DEADLINE_S[1]:
         raise InvalidArgument(f"stream_ack_deadline_seconds is {seconds}; expected 10 to 600")
     return float(seconds)
-
-
-def _received(delivery: Delivery) -> Any:
-    return message_type("ReceivedMessage")(
-        message=delivery.message, ack_id=delivery.ack_id, delivery_attempt=delivery.attempt
-    )
 
 
 def _response() -> Any:

@@ -112,14 +112,15 @@ async def _pull(pubsub: PubSub, request: Any, patience_s: float | None) -> Any:
     # Answer before the caller gives up: messages leased to nobody would wait for their lease to end.
     wait_s = PULL_WAIT_S if patience_s is None else min(PULL_WAIT_S, 0.9 * patience_s)
     stream = Stream(pubsub.pullable(request.subscription))
+    response = message_type("PullResponse")()
     with stream.listening():
-        received = stream.take(limit)
+        stream.take(limit, response.received_messages)
         loop = asyncio.get_running_loop()
         end = loop.time() + (0 if request.return_immediately else wait_s)
-        while not received and (left := end - loop.time()) > _SHORTEST_WAIT_S and not stream.closed:
+        while not response.received_messages and (left := end - loop.time()) > _SHORTEST_WAIT_S and not stream.closed:
             await stream.changed(left)
-            received = stream.take(limit)
-    return message_type("PullResponse")(received_messages=received)
+            stream.take(limit, response.received_messages)
+    return response
 
 
 @TABLE.method("subscriptions.seek", "POST /v1/{subscription=projects/*/subscriptions/*}:seek", "SeekRequest")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,30 +13,19 @@ from localcloud.activity import Level, Service
 from localcloud.clock import Timer
 from localcloud.context import Context
 from localcloud.faults import DELIVERY, Fault
-from localcloud.pubsub import filters
+from localcloud.pubsub import deliveries, filters
 from localcloud.pubsub.backlog import Backlog
+from localcloud.pubsub.deliveries import Delivery
 from localcloud.pubsub.queue import EARLY_S, Entry, Queue, State
-from localcloud.pubsub.resources import backoff_s, expires_after_s, message_type, retention_s
+from localcloud.pubsub.resources import backoff_after_s, expires_after_s, message_type, retention_s
 from localcloud.pubsub.retained import Retained, Row
 
 ACTIVITY = "pubsub.activity"
 _ACTIVITY_PRECISION_S = 60.0  # of what a restart knows about it; an expiration is at least a day
-_MAX_ACK_ID = 64  # ours are shorter
 _REMEMBERED_ACKS = 10_000
 REORDERED_S = 60.0  # until a message that is to come after the next one comes by itself
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Delivery:
-    """One message on its way to a subscriber."""
-
-    message: Any  # PubsubMessage
-    ack_id: str
-    attempt: int  # 0 without a dead-letter policy
-    size: int
-    response_lost: bool = False  # an injected fault: whatever the subscriber answers does not arrive
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +114,9 @@ class Subscription:
     def notify(self) -> None:
         """Tell the listeners that something changed, and set the alarm."""
         self._set_alarm()
+        self._tell()
+
+    def _tell(self) -> None:
         for listener in tuple(self.listeners):
             listener()
 
@@ -144,46 +136,55 @@ class Subscription:
         """
         if not self.is_push:
             self.touch()
-        deliveries: list[Delivery] = []
+        taken: list[Delivery] = []
         seconds = lease_s or self.resource.ack_deadline_seconds
-        while len(deliveries) < limit:
-            entry = self.backlog.lease(self._context.clock.time(), seconds, max_bytes, owner)
+        now = self._context.clock.time()
+        while len(taken) < limit:
+            entry = self.backlog.lease(now, seconds, max_bytes, owner)
             if entry is None:
                 break
             fault = self._context.faults.take(*self.fault_point, DELIVERY)
             self._say("delivered", "attempt %d", entry.attempts, ref=str(entry.id))
             for delivery in self._deliver(entry, fault):
                 entry.on_end = on_end
-                deliveries.append(delivery)
+                taken.append(delivery)
                 max_bytes -= entry.size
                 self._overtake()
-        self._set_alarm()
-        return deliveries
+            if fault is not None:
+                self._set_alarm()
+        self._wake_by(now + seconds)
+        return taken
 
     def batch(self) -> AbstractContextManager[None]:
         """Several calls of `take` cost less inside."""
         return self._context.store.transaction()
 
-    def acknowledge(self, ack_ids: Iterable[str]) -> list[str]:
+    def acknowledge(self, ack_ids: Sequence[str]) -> list[str]:
         """Messages are done with; the ack ids that are not valid, which have no effect.
 
-        A late acknowledgement counts until the message is leased again, unless delivery is exactly-once.
+        A late acknowledgement counts until the message is leased again, unless delivery is exactly-once. Raises
+        InvalidArgument for one that is malformed, where the answer does not tell about each.
         """
-        self.touch()
-        invalid = []
+        self._use(ack_ids)
+        invalid, done = [], []
         with self._context.store.transaction():
             for ack_id in ack_ids:
                 entry = self._leased_as(ack_id)
                 if entry is not None:
                     self._acknowledge(entry, ack_id)
+                    done.append(entry.id)
                 elif ack_id not in self._acknowledged:  # once more is fine: an answer may have been lost
                     invalid.append(ack_id)
-        self.notify()
+            self.backlog.delete(done)
+        self._tell()  # nothing comes due sooner
         return invalid
 
-    def extend(self, ack_ids: Iterable[str], seconds: float) -> list[str]:
-        """Let the leases end `seconds` from now (0: a nack); the ack ids that are not valid, which have no effect."""
-        self.touch()
+    def extend(self, ack_ids: Sequence[str], seconds: float) -> list[str]:
+        """Let the leases end `seconds` from now (0: a nack); the ack ids that are not valid, which have no effect.
+
+        Raises InvalidArgument as `acknowledge` does.
+        """
+        self._use(ack_ids)
         invalid, given_back = [], []
         for ack_id in ack_ids:
             entry = self._leased_as(ack_id)
@@ -209,7 +210,7 @@ class Subscription:
             self.backlog.drop_before(moment, self._keep_acknowledged)
             for row in self._retained.rows():
                 if row.published >= moment:
-                    self.backlog.put(row)
+                    self.backlog.put([row])
                     self._retained.remove(row.id)
             self._restore(row for row in of_topic if row.published >= moment)
         self._begin_again()
@@ -225,7 +226,7 @@ class Subscription:
             for row in self.backlog.rows():
                 if row.id not in kept:
                     self._keep_acknowledged(row)
-                    self.backlog.discard(row.id)
+                    self.backlog.delete([row.id])
         self._begin_again()
 
     def peek(self, limit: int) -> list[tuple[Entry, Any]]:
@@ -250,7 +251,7 @@ class Subscription:
             if row.published > oldest and self.filter.matches(
                 message_type("PubsubMessage").FromString(row.message).attributes
             ):
-                self.backlog.put(row)
+                self.backlog.put([row])
 
     def _begin_again(self) -> None:
         self.backlog.reset()
@@ -268,10 +269,10 @@ class Subscription:
             return []
         if self.has_dead_letter:
             self.backlog.keep_attempts(entry)
-        message = self.backlog.message(entry)
-        ack_id = f"{entry.id}-{entry.serial}"
+        payload = self.backlog.payload(entry)
+        ack_id = deliveries.ack_id(entry)
         attempt = entry.attempts if self.has_dead_letter else 0
-        delivery = Delivery(message, ack_id, attempt, entry.size)
+        delivery = Delivery(payload, ack_id, attempt, entry.size)
         match fault.action if fault is not None else None:
             case "fail":
                 self._fail(entry)
@@ -279,7 +280,7 @@ class Subscription:
             case "drop":
                 return []
             case "duplicate":
-                return [delivery, Delivery(message, f"{ack_id}-2", attempt, entry.size)]
+                return [delivery, Delivery(payload, f"{ack_id}-2", attempt, entry.size)]
             case "fail_after":
                 delivery.response_lost = True
         return [delivery]
@@ -306,21 +307,16 @@ class Subscription:
                     return
         reason = "not acknowledged in time" if expired else "refused"
         self._say(reason, "attempt %d", entry.attempts, level="warning", ref=str(entry.id))
-        delay = self._backoff(entry.attempts)
+        delay = backoff_after_s(self.resource, entry.attempts)
         taken_back = self.queue.release(entry, self._context.clock.time(), delay, expired=expired)
         if self.has_dead_letter:
             for later in taken_back:
                 self.backlog.keep_attempts(later)
 
-    def _backoff(self, attempts: int) -> float:
-        """Seconds until a message is delivered again after so many attempts."""
-        bounds = backoff_s(self.resource) or (0.0, 0.0)
-        return min(bounds[1], bounds[0] * 2.0 ** min(attempts - 1, 64))
-
     def _acknowledge(self, entry: Entry, ack_id: str) -> None:
         if self.resource.retain_acked_messages:
             self._keep_acknowledged(self.backlog.row(entry))
-        self.backlog.remove(entry)
+        self.backlog.leave(entry)
         self._say("acknowledged", ref=str(entry.id))
         if self.is_exactly_once:
             self._acknowledged[ack_id] = None
@@ -357,6 +353,11 @@ class Subscription:
             self.touch()
         return self._active + self._expires_after_s <= now + EARLY_S
 
+    def _wake_by(self, when: float) -> None:
+        """Something comes due then."""
+        if self._alarm is None or not self._alarm.is_pending or self._alarm.when > when:
+            self._set_alarm()
+
     def _set_alarm(self) -> None:
         """Wake up for the next thing that comes due: a lease, a backoff, the end of the retention or of all."""
         if not self._running:
@@ -375,11 +376,16 @@ class Subscription:
             clock = self._context.clock
             self._alarm = clock.call_later(when - clock.time() - EARLY_S, self._tick)
 
+    def _use(self, ack_ids: Sequence[str]) -> None:
+        self.touch()
+        if not self.is_exactly_once:
+            deliveries.check_formed(ack_ids)
+
     def _leased_as(self, ack_id: str) -> Entry | None:
         """The message whose latest lease has this ack id; with exactly-once delivery, whose lease has not ended."""
-        number, _, serial = ack_id[:_MAX_ACK_ID].partition("-")
-        entry = self.queue.find(int(number)) if number.isascii() and number.isdecimal() else None
-        if entry is None or not entry.serial or str(entry.serial) != serial.partition("-")[0]:
+        id_, serial = deliveries.leased(ack_id) or (0, 0)
+        entry = self.queue.find(id_)
+        if entry is None or entry.serial != serial or not serial:
             return None
         return entry if entry.state is State.LEASED or not self.is_exactly_once else None
 

@@ -186,6 +186,11 @@ ANSWERED_ALIKE: dict[str, tuple[str, Call]] = {
         "InvalidArgument",
         lambda s: s.subscriber.acknowledge(subscription=SUBSCRIPTION, ack_ids=[]),
     ),
+    "acknowledging what is no ack id": (
+        "InvalidArgument",
+        lambda s: s.subscriber.acknowledge(subscription=SUBSCRIPTION, ack_ids=["nonsense"]),
+    ),
+    "extending what is no ack id": ("InvalidArgument", modifying("nonsense", 20)),
     "extending for long": ("InvalidArgument", modifying("1-1", 601)),
     "extending backwards": ("InvalidArgument", modifying("1-1", -1)),
     "changing nothing": ("InvalidArgument", changing("")),

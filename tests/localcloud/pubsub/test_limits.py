@@ -127,6 +127,23 @@ def test_a_request_has_some_ack_ids_and_at_most_512_kib_of_them(cloud: Cloud, ac
         cloud.subscriber().modify_ack_deadline(subscription=WORKERS, ack_ids=ack_ids, ack_deadline_seconds=10)
 
 
+@pytest.mark.parametrize("malformed", ["nonsense", "", "1", "1-", "-1", "1-1-1", "１-1", "9" * 400], ids=repr)
+def test_an_ack_id_that_is_none_is_refused_and_those_beside_it_have_no_effect(cloud: Cloud, malformed: str) -> None:
+    subscribe(cloud)
+    cloud.call(lambda: cloud.pubsub.publish("jobs", [PublishedMessage(b"x")]))
+    subscriber = cloud.subscriber()
+    [received] = subscriber.pull(subscription=WORKERS, max_messages=1).received_messages
+
+    with pytest.raises(exceptions.InvalidArgument, match="invalid ack ID"):
+        subscriber.acknowledge(subscription=WORKERS, ack_ids=[received.ack_id, malformed])
+    with pytest.raises(exceptions.InvalidArgument, match="invalid ack ID"):
+        subscriber.modify_ack_deadline(
+            subscription=WORKERS, ack_ids=[received.ack_id, malformed], ack_deadline_seconds=0
+        )
+
+    assert cloud.call(lambda: cloud.pubsub.subscription(WORKERS).queue.leased) == 1
+
+
 @pytest.mark.parametrize("project", ["", "demo", "projects/", "projects/a/topics"], ids=repr)
 def test_lists_are_of_a_project(cloud: Cloud, project: str) -> None:
     with pytest.raises(exceptions.InvalidArgument, match="project"):

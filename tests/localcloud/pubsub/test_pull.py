@@ -5,10 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from typing import Any
 
+import grpc
 import pytest
 from google.api_core import exceptions
 from google.cloud import pubsub_v1
+from google.pubsub_v1.types import StreamingPullRequest
 
 from localcloud.faults import Fault
 from localcloud.pubsub.resources import SubscriptionSpec
@@ -85,7 +88,7 @@ def test_a_stale_ack_id_does_not_acknowledge_the_new_lease(cloud: Cloud) -> None
     cloud.advance(seconds=11)
     pull(cloud)
 
-    cloud.subscriber().acknowledge(subscription=WORKERS, ack_ids=[stale, "nonsense", "-1", "9" * 400])
+    cloud.subscriber().acknowledge(subscription=WORKERS, ack_ids=[stale, "999-1"])
 
     assert cloud.call(lambda: cloud.pubsub.backlog("workers")) == 1
 
@@ -271,6 +274,23 @@ def test_a_stream_ends_with_not_found_when_its_subscription_is_deleted(cloud: Cl
         streaming.result(PATIENCE_S)
 
 
+@pytest.mark.parametrize(
+    "field", [{"ack_ids": ["nonsense"]}, {"modify_deadline_ack_ids": ["nonsense"], "modify_deadline_seconds": [20]}]
+)
+def test_a_stream_is_aborted_for_what_is_no_ack_id(cloud: Cloud, field: dict[str, Any]) -> None:
+    with_subscription(cloud)
+    requests = [
+        StreamingPullRequest(subscription=WORKERS, stream_ack_deadline_seconds=10),
+        StreamingPullRequest(**field),
+    ]
+
+    with pytest.raises(grpc.RpcError) as aborted:
+        list(cloud.subscriber().transport.streaming_pull(iter(requests)))
+
+    assert aborted.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "invalid ack ID" in aborted.value.details()
+
+
 def test_a_response_stays_below_what_a_plain_channel_takes(cloud: Cloud) -> None:
     with_subscription(cloud)
     publish(cloud, *("x" * 1_500_000 for _ in range(4)))
@@ -283,8 +303,8 @@ def test_messages_of_a_vanished_stream_are_delivered_again(cloud: Cloud) -> None
     publish(cloud, "a")
     end = threading.Event()
 
-    def requests() -> Iterator[pubsub_v1.types.StreamingPullRequest]:
-        yield pubsub_v1.types.StreamingPullRequest(subscription=WORKERS, stream_ack_deadline_seconds=10)
+    def requests() -> Iterator[StreamingPullRequest]:
+        yield StreamingPullRequest(subscription=WORKERS, stream_ack_deadline_seconds=10)
         end.wait(PATIENCE_S)
 
     stream = cloud.subscriber().transport.streaming_pull(requests())

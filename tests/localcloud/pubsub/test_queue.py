@@ -32,7 +32,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([10.0, 33.3]), owner=st.sampled_from([ANN, BOB]))
     def lease(self, seconds: float, owner: object) -> None:
-        entry = self.queue.lease(self.now, seconds, owner=owner)
+        entry = self.queue.peek(owner)
         if entry is None:
             return
         assert entry.id in self.unacknowledged
@@ -41,6 +41,7 @@ class QueueMachine(RuleBasedStateMachine):
             if id_ < entry.id:
                 assert id_ in self.out, "overtook a message of its key"
                 assert self.owners[id_] is owner, "two have messages of one key"
+        self.queue.lease(entry, self.now, seconds, owner)
         entry.on_end = lambda _: self.ended.append(entry.id)
         self.out[entry.id] = entry, self.now + seconds
         self.owners[entry.id] = owner
@@ -114,7 +115,8 @@ class QueueMachine(RuleBasedStateMachine):
         """In the end everything can be delivered and acknowledged, in order."""
         for _ in range(len(self.unacknowledged) + 1):
             self.advance(100)
-            while (entry := self.queue.lease(self.now, 10, owner="eve")) is not None:
+            while (entry := self.queue.peek("eve")) is not None:
+                self.queue.lease(entry, self.now, 10, "eve")
                 assert entry.id == min(self.of_key(entry.key) or [entry.id])
                 self.queue.remove(entry)
                 del self.unacknowledged[entry.id]
@@ -129,8 +131,9 @@ def test_timers_of_finished_leases_do_not_pile_up() -> None:
     queue = Queue()
     for number in range(10_000):
         queue.add(Entry(number, 1, 0.0))
-        entry = queue.lease(0.0, 600)
+        entry = queue.peek()
         assert entry is not None
+        queue.lease(entry, 0.0, 600)
         queue.remove(entry)
 
     assert len(queue._timers) < 100
