@@ -161,10 +161,13 @@ def cpu(server: Server, objects: int) -> dict[str, float]:
     def spread(number: int) -> str:
         return name_of(number * objects // CPU_CALLS)
 
+    def hundred(number: int) -> str:  # ten prefixes at most: as often listed before, however many objects there are
+        return name_of(number % 10 * objects // 10)[:-2]
+
     calls: dict[str, Callable[[int], Any]] = {
         "put": lambda number: pool.request("POST", f"{uploads}new/{number}", body=DATA),
         "get": lambda number: pool.request("GET", f"{base}/{spread(number).replace('/', '%2F')}?alt=media"),
-        "list 100": lambda number: pool.request("GET", f"{base}?prefix={spread(number)[:-2]}&maxResults=100"),
+        "list 100": lambda number: pool.request("GET", f"{base}?prefix={hundred(number)}&maxResults=100"),
         "list folders": lambda _: pool.request("GET", f"{base}?prefix=objects/&delimiter=/&maxResults={FOLDERS}"),
         "delete": lambda number: pool.request("DELETE", f"{base}/new%2F{number}"),
     }
