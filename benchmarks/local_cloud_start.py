@@ -47,6 +47,7 @@ def _first_requests(found: dict[str, list[Cost]], server: Server) -> None:
     flows = f"{server.http}/v1/projects/local/locations/us-central1/workflows"
     requests: dict[str, Callable[[], None]] = {
         "then: list buckets": lambda: _called("GET", f"{server.http}/storage/v1/b?project=local"),
+        "then: show the console": lambda: _called("GET", f"{server.http}/"),
         "then: make a topic": lambda: _called("PUT", topic, {}),
         "then: publish": lambda: _called("POST", f"{topic}:publish", message),
         "then: deploy a workflow": lambda: _called("POST", f"{flows}?workflowId=flow", {"sourceContents": FLOW}),

@@ -154,7 +154,8 @@ def _wait(process: subprocess.Popen[bytes], claim: Callable[[], bool]) -> None:
 
 def _answers(port: int) -> bool:
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=START_S).close()
+        # Of the local cloud; what others say to it is an answer too.
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/_localcloud/health", timeout=START_S).close()
     except urllib.error.HTTPError:
         return True
     except OSError:

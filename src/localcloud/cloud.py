@@ -16,26 +16,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from starlette.routing import BaseRoute, Route
+import grpc
+from starlette.routing import BaseRoute
 
 from localcloud import admin, environment
 from localcloud.clock import Clock
-from localcloud.compute import api as compute_api
 from localcloud.compute.state import Compute, ComputeSpec
-from localcloud.console import api as console_api
 from localcloud.context import Context
-from localcloud.eventarc import api as eventarc_api
 from localcloud.eventarc.state import Eventarc, Trigger
 from localcloud.faults import Faults
 from localcloud.gateway import Gateway
 from localcloud.identity import Identity
-from localcloud.identity import api as identity_api
 from localcloud.interruptions import interruptible
-from localcloud.official import api as official_api
+from localcloud.later import LaterMethods, LaterRoutes
 from localcloud.official import bridge as official_bridge
 from localcloud.official.bridge import Bridge
 from localcloud.official.process import Emulator
-from localcloud.pubsub import api as pubsub_api
 from localcloud.pubsub.errors import NotFound
 from localcloud.pubsub.resources import PublishedMessage, SubscriptionSpec
 from localcloud.pubsub.state import PubSub
@@ -45,10 +41,8 @@ from localcloud.run.service import Run
 from localcloud.run.state import ServiceSpec
 from localcloud.scheduler.state import Schedule, Scheduler
 from localcloud.storage import api as storage_api
-from localcloud.storage import xml_api as storage_xml_api
 from localcloud.storage.state import Storage
 from localcloud.store import Store
-from localcloud.workflows import api as workflows_api
 from localcloud.workflows.state import Workflows, WorkflowSpec
 
 _T = TypeVar("_T")
@@ -169,37 +163,58 @@ class LocalCloud:
         """
         for service in self._called:
             await service.start()
+        # Storage's routes and those of services on Cloud Run look at the first word of a path only; to ask all others'
+        # patterns before them would cost more than what they do.
         await self._gateway.start(
             [
-                *self._api_routes(),
+                *storage_api.routes(self.storage),
+                *run_api.routes(self.run),
                 *admin.routes(self),
-                *console_api.routes(self),
-                *storage_xml_api.routes(self.storage),
+                LaterRoutes(self._other_routes),
             ],
-            [
-                *(pubsub_api.grpc_handlers(self.pubsub) if self._bridge is None else ()),
-                *run_api.grpc_handlers(self.run),
-                *workflows_api.grpc_handlers(self.workflows),
-            ],
+            [LaterMethods(self._grpc_handlers)],
         )
         for caller in self._calling:
             await caller.start()
 
-    def _api_routes(self) -> list[BaseRoute]:
-        """The routes of all services, each behind its fault point."""
+    def _other_routes(self) -> list[BaseRoute]:
+        """The routes of all services, each behind its fault point, and of the console."""
+        from localcloud.compute import api as compute_api
+        from localcloud.console import api as console_api
+        from localcloud.eventarc import api as eventarc_api
+        from localcloud.identity import api as identity_api
+        from localcloud.official import api as official_api
+        from localcloud.pubsub import api as pubsub_api
+        from localcloud.run import admin as run_admin
+        from localcloud.run import knative
+        from localcloud.storage import xml_api as storage_xml_api
+        from localcloud.workflows import api as workflows_api
+
         services = {
-            "run": run_api.routes(self.run),
+            "run": [*run_admin.routes(self.run), *knative.routes(self.run)],
             "compute": compute_api.routes(self.compute),
-            "storage": storage_api.routes(self.storage),
             "pubsub": pubsub_api.routes(self.pubsub) if self._bridge is None else official_api.routes(self._bridge),
             "eventarc": eventarc_api.routes(self.eventarc),
             "workflows": workflows_api.routes(self.workflows),
             "identity": identity_api.routes(self.context),
         }
-        routes = [each for name, found in services.items() for each in interruptible(self.faults, name, found)]
-        # Storage's and those of services on Cloud Run, which are called most, look at the first word of a path only; to
-        # ask all others' patterns before them would cost more than what they do.
-        return sorted(routes, key=lambda route: isinstance(route, Route))
+        return [
+            *(each for name, found in services.items() for each in interruptible(self.faults, name, found)),
+            *console_api.routes(self),
+            *storage_xml_api.routes(self.storage),
+        ]
+
+    def _grpc_handlers(self) -> list[grpc.GenericRpcHandler]:
+        """The gRPC methods of all services."""
+        from localcloud.pubsub import api as pubsub_api
+        from localcloud.run import admin as run_admin
+        from localcloud.workflows import api as workflows_api
+
+        return [
+            *(pubsub_api.grpc_handlers(self.pubsub) if self._bridge is None else ()),
+            *run_admin.grpc_handlers(self.run),
+            *workflows_api.grpc_handlers(self.workflows),
+        ]
 
     def deploy(self, deployment: Deployment) -> None:
         """Make sure that all of `deployment` exists. Before `start`, so that earlier events find their services."""

@@ -45,7 +45,9 @@ def served() -> Iterator[Served]:
     seen, start = Served(), Gateway.start
 
     async def noted(self: Gateway, routes: Any, grpc_handlers: Any = ()) -> None:
-        seen.routes, seen.handlers = list(routes), list(grpc_handlers)
+        *seen.routes, later = routes
+        seen.routes += later.routes
+        seen.handlers = [handler for later in grpc_handlers for handler in later.handlers]
         await start(self, routes, grpc_handlers)
 
     with pytest.MonkeyPatch.context() as patch:

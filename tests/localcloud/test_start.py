@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 from localcloud.pubsub import resources
 from localcloud.workflows import messages
@@ -21,7 +22,8 @@ def run(program: str) -> str:
 HEAVY = (
     "aiohttp", "cryptography", "google.api_core", "google.auth", "google.protobuf", "proto", "requests",
     "yaml", "yarl", "google.pubsub_v1.types.pubsub", "localcloud.workflows.compiler",
-    "localcloud.workflows.engine",
+    "localcloud.workflows.engine", "localcloud.compute.api", "localcloud.console.api", "localcloud.eventarc.api",
+    "localcloud.pubsub.api", "localcloud.run.admin", "localcloud.run.knative", "localcloud.workflows.api",
 )  # fmt: skip
 
 
@@ -36,6 +38,20 @@ def test_a_local_cloud_starts_without_clients_messages_and_engines() -> None:
     """)
 
     assert loaded.split() == []
+
+
+def test_a_workflow_that_is_deployed_again_as_it_is_is_not_compiled_again(tmp_path: Path) -> None:
+    program = f"""
+        import sys
+        from pathlib import Path
+        from localcloud.cloud import CloudConfig, Deployment, running
+        from localcloud.workflows.state import WorkflowSpec
+        flow = WorkflowSpec("flow", "main:\\n  steps:\\n    - out:\\n        return: 42\\n")
+        with running(CloudConfig(state=Path({str(tmp_path)!r})), lambda _: Deployment(workflows=(flow,))):
+            print("localcloud.workflows.compiler" in sys.modules)
+    """
+
+    assert [run(program).strip() for _ in range(2)] == ["True", "False"]
 
 
 def test_what_a_start_does_without_is_there_to_be_imported() -> None:

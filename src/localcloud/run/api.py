@@ -22,7 +22,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from localcloud.faults import CUT, INVOCATION, ConnectionLost, Fault
 from localcloud.identity import InvalidToken
-from localcloud.run import admin, knative
 from localcloud.run.errors import (
     Forbidden,
     Injected,
@@ -52,12 +51,9 @@ _Acquire = Callable[[], Awaitable[tuple[Pool, Instance]]]
 log = logging.getLogger(__name__)
 
 
-grpc_handlers = admin.grpc_handlers  # of the Admin API; services themselves speak HTTP
-
-
 def routes(run: Run) -> list[BaseRoute]:
-    """The services, the Admin API, and what gcloud asks for in its older form."""
-    return [_ServiceRoute(Proxy(run)), *admin.routes(run), *knative.routes(run)]
+    """The services themselves. The Admin API is in `admin`, what gcloud asks for in its older form in `knative`."""
+    return [_ServiceRoute(Proxy(run))]
 
 
 class _ServiceRoute(BaseRoute):

@@ -83,10 +83,10 @@ class Definitions:
             DeploymentError: the source or a setting cannot be deployed.
         """
         check(spec)
-        program = _compiled(spec.source)
         current = self.find(spec.name)
         if current is not None and _same(current.spec, spec, SPEC_FIELDS):
-            return current
+            return current  # it is compiled when it is executed
+        program = _compiled(spec.source)
         now = self._context.clock.time()
         if current is not None and _same(current.spec, spec, _REVISED):
             deployed = msgspec.structs.replace(current, spec=spec, update_time=now)

@@ -19,7 +19,7 @@ from localcloud.faults import Faults
 from localcloud.gateway import Gateway
 from localcloud.identity import Identity
 from localcloud.interruptions import interruptible
-from localcloud.run import api
+from localcloud.run import admin, api, knative
 from localcloud.run.service import Run
 from localcloud.run.state import ServiceSpec
 from localcloud.store import Store
@@ -101,7 +101,8 @@ class Bench:
         )
         self.run = Run(self.context)
         await self.run.start()
-        await self.gateway.start(interruptible(faults, "run", api.routes(self.run)), api.grpc_handlers(self.run))
+        routes = [*api.routes(self.run), *admin.routes(self.run), *knative.routes(self.run)]
+        await self.gateway.start(interruptible(faults, "run", routes), admin.grpc_handlers(self.run))
         await self.run.jobs.start()
 
     def close(self) -> None:
