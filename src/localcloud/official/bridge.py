@@ -22,7 +22,7 @@ from localcloud.eventarc.state import Eventarc, Trigger
 from localcloud.gateway import MAX_MESSAGE_BYTES
 from localcloud.official.process import Emulator
 from localcloud.pubsub.deliveries import Delivery
-from localcloud.pubsub.push import PushRequest, new_session
+from localcloud.pubsub.push import PushRequest
 from localcloud.pubsub.resources import PublishedMessage, SubscriptionSpec, full_name, short_name
 from localcloud.pubsub.state import PubSub
 
@@ -30,6 +30,7 @@ RELAY = "official-relay-"  # and the topic's name: the subscription that posts t
 FAULT_POINT = "pubsub.messages.relay"
 MAX_PULLED = 100  # the emulator gives no more at a time
 PULL_S, RETRY_S = 60.0, 1.0  # of real time, like the emulator's own
+CONNECT_TIMEOUT_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -47,13 +48,20 @@ class Bridge:
 
     async def start(self) -> None:
         """Start the emulator and put up in it what the local cloud has. Raises EmulatorFailed."""
+        import aiohttp
         from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient  # half a second, for this choice alone
         from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
         from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
 
         self._ending.push_async_callback(self._emulator.stop)
         await self._emulator.start()
-        self.session = await self._ending.enter_async_context(new_session())
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        self.session = await self._ending.enter_async_context(session)  # the callers limit the time of an answer
         options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
         channel = await self._ending.enter_async_context(grpc.aio.insecure_channel(self._emulator.address, options))
         self._publisher = PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))

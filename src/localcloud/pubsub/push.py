@@ -9,26 +9,29 @@ import asyncio
 import base64
 import json
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from localcloud.clock import Timer
 from localcloud.context import Context
+from localcloud.pubsub.connections import Connections, NotAnswered
 from localcloud.pubsub.deliveries import Delivery
 from localcloud.pubsub.errors import shown
 from localcloud.pubsub.queue import EARLY_S
 from localcloud.pubsub.subscription import Subscription
-
-if TYPE_CHECKING:  # a tenth of a second at the start, needed once there is somebody to call
-    import aiohttp
 
 ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
 MAX_IN_FLIGHT = 100  # requests of one subscription; the service begins lower and goes beyond
 # https://cloud.google.com/pubsub/docs/push#push_backoff
 BACKOFF_S = (0.1, 60.0)
 _MOST_PAUSES = 11  # the longest is reached; as many successes make the next one the shortest
-CONNECT_TIMEOUT_S = 10.0
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # https://www.rfc-editor.org/rfc/rfc9110#name-tokens
+_OF_CONNECTION = frozenset(
+    ("connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade")
+)
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +91,14 @@ def _unwrapped(resource: Any, delivery: Delivery) -> PushRequest:
             headers["x-goog-pubsub-ordering-key"] = message.ordering_key
         if delivery.attempt:
             headers["x-goog-pubsub-delivery-attempt"] = str(delivery.attempt)
-        headers.update({k: v for k, v in message.attributes.items() if _fits_header(k) and _fits_header(v)})
+        headers.update({k: v for k, v in message.attributes.items() if _fits_header(k, v)})
     return PushRequest(resource.push_config.push_endpoint, headers, message.data)
 
 
-def _fits_header(text: str) -> bool:
-    return text.isascii() and text.isprintable()
+def _fits_header(name: str, value: str) -> bool:
+    return (
+        bool(_TOKEN.fullmatch(name)) and name.lower() not in _OF_CONNECTION and value.isascii() and value.isprintable()
+    )
 
 
 class Pusher:
@@ -107,13 +112,13 @@ class Pusher:
         self,
         context: Context,
         subscription: Subscription,
-        session: Callable[[], aiohttp.ClientSession],
+        connections: Connections,
         encoder: Encoder,
     ) -> None:
         self.pauses = 0  # one after another; a success takes one back
         self._context = context
         self._subscription = subscription
-        self._session = session
+        self._connections = connections
         self._encode = encoder
         self._tasks: set[asyncio.Task[None]] = set()
         self._pause: Timer | None = None
@@ -193,27 +198,11 @@ class Pusher:
 
     async def _answer(self, request: PushRequest) -> int | str:
         """The status code, or why there is none."""
-        import aiohttp
-
         headers = {**request.headers, **self._authorization(request.url)}
         try:
-            try:
-                return await self._post(request, headers)
-            except aiohttp.ClientConnectorError:
-                raise
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                # The receiver closed a connection kept alive just as we used it: once more on a fresh one.
-                return await self._post(request, headers)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return await self._connections.post(request.url, headers, request.body)
+        except (NotAnswered, OSError, ValueError) as error:
             return f"not at all: {shown(str(error) or type(error).__name__)}"
-
-    async def _post(self, request: PushRequest, headers: Mapping[str, str]) -> int:
-        async with self._session().post(
-            request.url, data=request.body, headers=headers, allow_redirects=False
-        ) as response:
-            async for _ in response.content.iter_chunked(2**16):
-                pass  # read to the end, so that the connection can be used again
-            return response.status
 
     def _authorization(self, url: str) -> dict[str, str]:
         token = self._subscription.resource.push_config.oidc_token
@@ -239,15 +228,3 @@ class _Lease:
             self._pusher.back_off()
         for task in self.tasks:
             task.cancel()
-
-
-def new_session() -> aiohttp.ClientSession:
-    """The connections that pushes share; the lease is the only limit on how long an answer takes."""
-    import aiohttp
-
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-    )

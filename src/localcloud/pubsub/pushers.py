@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from localcloud.context import Context
 from localcloud.pubsub import push
+from localcloud.pubsub.connections import Connections
 from localcloud.pubsub.push import Encoder, Pusher
 from localcloud.pubsub.subscription import Subscription
-
-if TYPE_CHECKING:  # a tenth of a second at the start, needed once there is somebody to call
-    import aiohttp
 
 
 class Pushers:
@@ -22,7 +19,7 @@ class Pushers:
         self._encoders: dict[str, Encoder] = {}
         self._pushers: dict[str, Pusher] = {}
         self._is_open = False
-        self._session: aiohttp.ClientSession | None = None
+        self._connections = Connections()
         self._stopping: set[asyncio.Task[None]] = set()
 
     def open(self) -> None:
@@ -34,9 +31,7 @@ class Pushers:
         await asyncio.gather(*(pusher.stop() for pusher in self._pushers.values()), *self._stopping)
         self._pushers.clear()
         self._is_open = False
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        self._connections.close()
 
     def set_encoder(self, subscription: str, encoder: Encoder) -> None:
         """Have a subscription (full name; it need not exist yet) send other requests than Pub/Sub's own."""
@@ -61,12 +56,6 @@ class Pushers:
     def pusher(self, name: str) -> Pusher | None:
         """What pushes that subscription (full name), if anything does."""
         return self._pushers.get(name)
-
-    def _connections(self) -> aiohttp.ClientSession:
-        """The connections that all pushes share, from the first push on: what they need takes a while to import."""
-        if self._session is None:
-            self._session = push.new_session()
-        return self._session
 
     @property
     def is_settled(self) -> bool:
