@@ -16,6 +16,7 @@ LOCKS = {
     "preprocess": "services/preprocess/requirements.txt",
     "gpu-inference": "services/gpu_inference/requirements.txt",
     "postprocess": "services/postprocess/requirements.txt",
+    "worker": "worker/requirements.txt",
     "local": "requirements.txt",
     "test": "requirements.txt",
     "dev": "requirements.txt",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1.subscriber._protocol import leaser
 
 from localcloud.cloud import CloudConfig, Deployment, LocalCloud, running
 from localcloud.pubsub.resources import SubscriptionSpec
@@ -19,14 +21,15 @@ from zeroidle.gcp.publisher import GooglePublisher
 PROJECT = "local"
 
 
+def deployment(ack_deadline_s: int) -> Deployment:
+    wanted = 'attributes.cluster = "1xl4" AND attributes.provisioning = "standard"'
+    spec = SubscriptionSpec(name="l4-pull", topic="jobs-assigned", filter=wanted, ack_deadline_s=ack_deadline_s)
+    return Deployment(topics=("jobs-assigned",), subscriptions=(spec,))
+
+
 @pytest.fixture
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalCloud]:
-    wanted = 'attributes.cluster = "1xl4" AND attributes.provisioning = "standard"'
-    deployment = Deployment(
-        topics=("jobs-assigned",),
-        subscriptions=(SubscriptionSpec(name="l4-pull", topic="jobs-assigned", filter=wanted, ack_deadline_s=600),),
-    )
-    with running(CloudConfig(), lambda _: deployment) as cloud:
+    with running(CloudConfig(), lambda _: deployment(600)) as cloud:
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", cloud.environment()["PUBSUB_EMULATOR_HOST"])
         yield cloud
 
@@ -117,3 +120,32 @@ def test_a_subscription_that_is_not_there_is_a_temporary_trouble(pulls: list[Sub
 
     with pytest.raises(TemporaryError, match="takes no pull"):
         pull.take()
+
+
+def test_a_lease_is_extended_for_as_long_as_its_worker_needs_and_nobody_else_gets_it(
+    monkeypatch: pytest.MonkeyPatch, pulls: list[Subscription]
+) -> None:
+    # The client extends leases by real time; here it does so as often as it may, and the cloud's time is moved.
+    monkeypatch.setattr(leaser, "random", SimpleNamespace(uniform=lambda low, high: 0.05))
+    with running(CloudConfig(frozen_clock=True), lambda _: deployment(60)) as cloud:
+        address = cloud.environment()["PUBSUB_EMULATOR_HOST"]
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", address)
+        queue = cloud.call(lambda: cloud.pubsub.subscription(f"projects/{PROJECT}/subscriptions/l4-pull").queue)
+        assign(GooglePublisher(PROJECT, address))
+        assigned = taken(a_pull(pulls))
+        other = a_pull(pulls)
+
+        def lease_s() -> float:
+            (entry,) = queue.entries()
+            return (entry.due or 0.0) - cloud.clock.time()
+
+        for _ in range(20):  # 160 s, where the subscription gives 60
+            wait_until(lambda: cloud.call(lease_s) > 8, "a longer lease")
+            cloud.clock.advance(seconds=8)
+            assert other.take() is None
+
+        assigned.settle()
+        wait_until(lambda: cloud.call(lambda: len(queue)) == 0, "the acknowledgement")
+        for each in pulls:
+            each.close()
+        pulls.clear()
