@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta, field
 
 from zeroidle.contracts import codec
@@ -173,6 +172,8 @@ def load(path: Path) -> Bundle:
 
 def parse(text: str, source: str = FILE_NAME) -> Bundle:
     """The bundle in `text`; errors name `source`."""
+    import yaml  # a twentieth of the start of a command that needs no bundle
+
     try:
         document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  # both are safe
     except yaml.YAMLError as error:

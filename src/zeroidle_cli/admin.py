@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -28,6 +27,8 @@ def ask(url: str, what: str, method: str = "GET", body: object = None) -> Any:
         PermanentError: INVALID_REQUEST, it refuses the request and says why.
         OSError, ValueError: no local cloud answers there.
     """
+    import urllib.request  # a tenth of a start, which commands that ask nothing are spared
+
     address = url if url.startswith(("http://", "https://")) else f"http://{url}"
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{address.rstrip('/')}/_localcloud/{what}", data=data, method=method)  # noqa: S310  # http or https, see above

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import logging
@@ -189,6 +188,8 @@ def _shown_logs() -> Iterator[None]:
 
 def _until_ended(work: Coroutine[Any, Any, Execution]) -> tuple[Execution, bool]:
     """The execution, and whether Ctrl-C or SIGTERM has cancelled it."""
+    import asyncio  # a twentieth of the start of any command
+
     interrupted = False
 
     async def main() -> Execution:
