@@ -1,4 +1,4 @@
-# Everything a person or CI does here: setup · demo · test · survive · simulate · check · bench · lock. Python 3.11+ and make are all it takes.
+# Everything a person or CI does here: setup · demo · test · gcloud · survive · simulate · check · bench · lock. Python 3.11+ and make are all it takes.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ INSTALL := VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet $(addprefix --find-
 UNITS := functions:functions preprocess:services/preprocess gpu-inference:services/gpu_inference postprocess:services/postprocess worker:worker
 
 .DEFAULT_GOAL := help
-.PHONY: help setup model demo test unit survive simulate check format bench lock clean
+.PHONY: help setup model demo test unit gcloud survive simulate check format bench lock clean
 
 help: ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test: setup ## Run all tests, a file at a time on each of up to four cores (abou
 
 unit: setup ## Run the quick tests only.
 	$(BIN)/python -m pytest -q -m 'not e2e and not slow'
+
+gcloud: setup ## Run every test of the local cloud through gcloud, where it is installed (two minutes).
+	GCLOUD_TESTS=all $(BIN)/python -m pytest -q -k gcloud tests/localcloud
 
 survive: setup ## Kill the local cloud under load N times (200) and check that everything acknowledged is there.
 	SURVIVAL_ROUNDS=$(or $(N),200) $(BIN)/python -m pytest -q tests/localcloud/test_survival.py

@@ -21,18 +21,34 @@ from typing import Any
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _LISTENING, _UNCONNECTED = "0A", "07"
 
-RECEIVER = """
-import os, pathlib
+# Asks the metadata server of whatever it runs on for its own name.
+ASKER = """
+import os, pathlib, urllib.request
+def ask(path):
+    url = "http://" + os.environ["GCE_METADATA_HOST"] + "/computeMetadata/v1/" + path
+    asked = urllib.request.Request(url, headers={"Metadata-Flavor": "Google"})
+    return urllib.request.urlopen(asked).read().decode()
+def tell(name):
+    pathlib.Path(os.environ["SEEN"], name).touch()
+"""
+RECEIVER = (
+    ASKER
+    + """
 from http.server import BaseHTTPRequestHandler, HTTPServer
 class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        pathlib.Path(os.environ["SEEN"], self.headers["ce-type"]).touch()
+        tell(self.headers["ce-type"])
+        if ask("instance/service-accounts/default/identity?audience=anybody").count(".") == 2:
+            tell("token of a service")
         self.send_response(200)
         self.end_headers()
     def log_message(self, *args): pass
 HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
 """
+)
+TASK = ASKER + "tell('task in ' + ask('project/project-id'))"
+MACHINE = ASKER + "tell('vm ' + ask('instance/name'))\nimport time\ntime.sleep(600)"
 CALLER = """
 main:
   params: [args]
@@ -61,43 +77,71 @@ def _work(seen: Path) -> dict[str, Any]:
     from google.cloud.workflows import executions_v1
 
     from localcloud.cloud import CloudConfig, Deployment, running
+    from localcloud.compute.state import ComputeSpec, GroupSpec, TemplateSpec
     from localcloud.eventarc.state import Trigger
     from localcloud.pubsub.resources import SubscriptionSpec
     from localcloud.pytest_plugin import LocalCloudOfATest
+    from localcloud.run.jobs import JobSpec
     from localcloud.run.state import ServiceSpec
     from localcloud.workflows.state import WorkflowSpec
 
-    finalized = "google.cloud.storage.object.v1.finalized"
+    finalized, python = "google.cloud.storage.object.v1.finalized", (sys.executable, "-S", "-c")
+    env = {"SEEN": str(seen)}
+    script = f"#!{sys.executable} -S\n{MACHINE}"
+    worker = {"machineType": "e2-small", "metadata": {"items": [{"key": "startup-script", "value": script}]}}
+    official = "--official" in sys.argv
     deployment = Deployment(
         buckets=("uploads",),
         topics=("news",),
         subscriptions=(SubscriptionSpec("reader", "news"),),
-        services=(ServiceSpec("receiver", (sys.executable, "-S", "-c", RECEIVER), env={"SEEN": str(seen)}, cwd=seen),),
+        services=(ServiceSpec("receiver", (*python, RECEIVER), env=env, cwd=seen),),
+        jobs=(JobSpec("task", (*python, TASK), env=env, cwd=seen),),
         triggers=(Trigger("on-upload", finalized, {"bucket": "uploads"}, "receiver"),),
         workflows=(WorkflowSpec("caller", CALLER),),
+        compute=ComputeSpec(
+            (TemplateSpec("worker", worker),), (GroupSpec("workers", "us-central1", "worker"),), env=env
+        ),
     )
-    with running(CloudConfig(), lambda _: deployment) as cloud:
+    with running(CloudConfig(official_pubsub=official), lambda _: deployment) as cloud:
         os.environ.update({**cloud.environment(), **cloud.gcloud_environment()})
         local = LocalCloudOfATest(cloud)
+        page = _look(cloud.http_url)
+        cloud.call(lambda: cloud.compute.resize(cloud.compute.group("us-central1", "workers"), 1))
+        cloud.call(cloud.run.jobs.run, "task")
         storage.Client().bucket("uploads").blob("a").upload_from_string(b"x")
-        publisher = pubsub_v1.PublisherClient()
+        publisher, subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+        reader = "projects/local/subscriptions/reader"
+        if official:  # it has the topics of the deployment, and not its subscriptions
+            subscriber.create_subscription(name=reader, topic="projects/local/topics/news")
         publisher.publish("projects/local/topics/news", b"x").result(30)
-        reader, subscriber = "projects/local/subscriptions/reader", pubsub_v1.SubscriberClient()
         pulled = subscriber.pull(subscription=reader, max_messages=1)
         subscriber.acknowledge(subscription=reader, ack_ids=[each.ack_id for each in pulled.received_messages])
         execution = local.client(executions_v1.ExecutionsClient).create_execution(
             parent="projects/local/locations/us-central1/workflows/caller",
             execution={"argument": json.dumps({"url": f"{cloud.http_url}/storage/v1/b/uploads"})},
         )
-        while not cloud.is_idle():
+        while not (cloud.is_idle() and any(path.name.startswith("vm ") for path in seen.iterdir())):
             time.sleep(0.02)
         LISTENING.extend(_sockets())
         return {
-            "event": [path.name for path in seen.iterdir()],
+            "seen": sorted(path.name.partition("workers-")[0] for path in seen.iterdir()),
+            "page": page,
             "pulled": len(pulled.received_messages),
             "workflow": local.client(executions_v1.ExecutionsClient).get_execution(name=execution.name).result,
             "gcloud": _gcloud(),
         }
+
+
+def _look(http_url: str) -> list[int]:
+    """What the page, its script and its stream of events answer."""
+    import urllib3
+
+    addresses = ("/", "/_localcloud/console/static/app.js", "/_localcloud/console/events")
+    with urllib3.PoolManager() as pool:
+        answers = [pool.request("GET", http_url + each, preload_content=False) for each in addresses]
+        for answer in answers:
+            answer.close()
+        return [answer.status for answer in answers]
 
 
 def _gcloud() -> str | None:
