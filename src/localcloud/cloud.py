@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -83,6 +83,12 @@ class Deployment:
     workflows: tuple[WorkflowSpec, ...] = ()
     schedules: tuple[Schedule, ...] = ()
     compute: ComputeSpec = field(default_factory=ComputeSpec)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, str):  # of which every character would be taken for a name
+                raise TypeError(f"{each.name} is {value!r:.80}; expected a tuple: {each.name}=({value!r:.80},)")
 
 
 class _Service(Protocol):

@@ -12,7 +12,8 @@ time stand still until `localcloud.clock.advance(minutes=10)`; the marker takes 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,9 +49,15 @@ class LocalCloudOfATest:
         return self.cloud.config.project
 
     def deploy(self, **deployment: Any) -> None:
-        """Make what is named: the fields of `localcloud.cloud.Deployment`, such as `buckets=("uploads",)`."""
+        """Make what is named: the fields of `localcloud.cloud.Deployment`, such as `buckets=("uploads",)`.
+
+        Raises:
+            TypeError: there is no such field, or it is not one of these.
+        """
         from localcloud.cloud import Deployment
 
+        if reason := _unknown(deployment, Deployment):
+            raise TypeError(f"deploy() {reason}")
         self.cloud.call(self.cloud.deploy, Deployment(**deployment))
 
     def is_idle(self) -> bool:
@@ -61,7 +68,12 @@ class LocalCloudOfATest:
         """One of Google's clients, connected to this cloud: `client(storage.Client)`, `client(run_v2.JobsClient)`.
 
         `options` are passed on to it.
+
+        Raises:
+            TypeError: it is no class of one of Google's client libraries.
         """
+        if not f"{getattr(kind, '__module__', '')}.".startswith("google."):
+            raise TypeError(f"client() got {kind!r:.80}; expected a class such as google.cloud.storage.Client")
         make: Any = kind
         if f"{kind.__module__}.".startswith("google.cloud.pubsub_v1."):  # these read the environment
             pass
@@ -89,6 +101,22 @@ def _nobody() -> Any:
     return AnonymousCredentials()  # type: ignore[no-untyped-call]
 
 
+def _settings(marker: pytest.Mark | None, config: type[Any]) -> dict[str, Any]:
+    if marker is None:
+        return {}
+    reason = "takes settings by their names only" if marker.args else _unknown(marker.kwargs, config)
+    if reason:
+        pytest.fail(f"@pytest.mark.localcloud {reason}", pytrace=False)
+    return dict(marker.kwargs)
+
+
+def _unknown(given: Mapping[str, Any], kind: type[Any]) -> str:
+    """What is wrong with names that are to be fields of a dataclass; empty: nothing."""
+    known = [each.name for each in fields(kind)]
+    name = next((name for name in given if name not in known), None)
+    return "" if name is None else f"has no {name!r}; expected some of: {', '.join(known)}"
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Have pytest know the marker."""
     config.addinivalue_line("markers", "localcloud(**settings): settings of the test's local cloud, as of CloudConfig")
@@ -101,11 +129,10 @@ def localcloud(
     """A local cloud for this test alone."""
     from localcloud.cloud import CloudConfig, running
 
-    marker = request.node.get_closest_marker("localcloud")
+    settings = _settings(request.node.get_closest_marker("localcloud"), CloudConfig)
     # Below pytest's own directory, which is cleared some day even if this process is killed.
-    with tempfile.TemporaryDirectory(prefix="localcloud-", dir=tmp_path_factory.getbasetemp()) as state:
-        config = CloudConfig(**{"state": Path(state), **(marker.kwargs if marker else {})})
-        with running(config) as cloud:
-            for name, value in {**cloud.environment(), **cloud.gcloud_environment()}.items():
-                monkeypatch.setenv(name, value)
-            yield LocalCloudOfATest(cloud)
+    folder = tempfile.TemporaryDirectory(prefix="localcloud-", dir=tmp_path_factory.getbasetemp())
+    with folder as state, running(CloudConfig(**{"state": Path(state), **settings})) as cloud:
+        for name, value in {**cloud.environment(), **cloud.gcloud_environment()}.items():
+            monkeypatch.setenv(name, value)
+        yield LocalCloudOfATest(cloud)

@@ -18,6 +18,7 @@ LOCKS = {
     "postprocess": "services/postprocess/requirements.txt",
     "worker": "worker/requirements.txt",
     "local": "requirements.txt",
+    "localcloud": "requirements.txt",
     "test": "requirements.txt",
     "dev": "requirements.txt",
     "bench": "requirements.txt",

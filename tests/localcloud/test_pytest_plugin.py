@@ -64,7 +64,31 @@ def test_a_test_leaves_nothing_and_one_without_a_cloud_pays_nothing(pytester: py
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
 
     result.assert_outcomes(passed=3, errors=1)
-    result.stdout.fnmatch_lines(["*unexpected keyword argument 'frozen'*"])
+    result.stdout.fnmatch_lines(["*localcloud has no 'frozen'; expected some of: project,*frozen_clock*"])
+
+
+def test_what_is_wrong_is_said_with_what_would_be_right(pytester: pytest.Pytester):
+    pytester.makeconftest("pytest_plugins = ['localcloud.pytest_plugin']")
+    pytester.makepyfile(r"""
+        import pytest
+
+        @pytest.mark.localcloud("elsewhere")
+        def test_a_setting_without_a_name(localcloud):
+            pass
+
+        def test_the_rest(localcloud):
+            with pytest.raises(TypeError, match=r"has no 'bucket'; expected some of: buckets, topics"):
+                localcloud.deploy(bucket=("uploads",))
+            with pytest.raises(TypeError, match=r"buckets is 'uploads'; expected a tuple: buckets=\('uploads',\)"):
+                localcloud.deploy(buckets="uploads")
+            with pytest.raises(TypeError, match=r"got <class 'dict'>; expected a class such as google"):
+                localcloud.client(dict)
+    """)
+
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*localcloud takes settings by their names only*"])
 
 
 def test_all_variables_have_names():
