@@ -12,6 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 
+import msgspec
+
 from localcloud.workflows import choices, retries, values
 from localcloud.workflows.errors import WorkflowError, runtime_error, type_error
 from localcloud.workflows.evaluator import Code
@@ -147,13 +149,10 @@ def watch(
     return _Watch(observer, thread, run)
 
 
-class _Watch:
-    __slots__ = ("observer", "run", "thread")
-
-    def __init__(self, observer: StepObserver, thread: Thread, run: StepRun) -> None:
-        self.observer = observer
-        self.thread = thread
-        self.run = run
+class _Watch(msgspec.Struct, eq=False):
+    observer: StepObserver
+    thread: Thread
+    run: StepRun
 
     def __enter__(self) -> None:
         self.thread.step = self.run
@@ -177,12 +176,15 @@ async def run_loop(
 
     https://cloud.google.com/workflows/docs/reference/syntax/variables#variable-scope
     """
-    inner, count = frame.inner(), len(items)
+    thread, inner, count = frame.thread, frame.inner(), len(items)
     try:
         for index, item in enumerate(items):
             set_variables(inner, index, item)
-            with watch(StepType.FOR_ITERATION, step, frame, index + 1, count):
+            if thread.run.observer is None:
                 outcome = await run_block(body, inner)
+            else:
+                with watch(StepType.FOR_ITERATION, step, frame, index + 1, count):
+                    outcome = await run_block(body, inner)
             if outcome is Exit.BREAK:
                 return None
             if outcome is not None and outcome is not Exit.CONTINUE:

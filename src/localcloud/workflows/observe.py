@@ -7,9 +7,10 @@ branches interleave. After a restart the execution is replayed from its beginnin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
+
+import msgspec
 
 from localcloud.workflows.errors import Position, WorkflowError
 
@@ -41,8 +42,7 @@ class StepType(Enum):
     GOTO = "STEP_GOTO"
 
 
-@dataclass(slots=True, eq=False)
-class StepRun:
+class StepRun(msgspec.Struct, eq=False, gc=False):
     """One run of a step or of a part of one; the observer gets the same object when it starts and when it ends.
 
     `thread` is empty for the main thread, and a path such as `4.0/` for a parallel branch or iteration. `number` counts
