@@ -142,6 +142,16 @@ class Store:
         row = self._db.execute(query, (table, low, _successor(low))).fetchone()
         return None if row is None else row[0].decode()
 
+    def backwards(self, table: str, *, before: str = "", prefix: str = "") -> Iterator[tuple[str, bytes]]:
+        """Documents whose key starts with `prefix` and is less than `before`, greatest key first; read as `items`."""
+        low = prefix.encode()
+        high = min(before.encode(), _successor(low)) if before else _successor(low)
+        query = "SELECT key, value FROM documents WHERE name=? AND key>=? AND key<? ORDER BY key DESC LIMIT ?"
+        while rows := self._db.execute(query, (table, low, high, PAGE)).fetchall():
+            for key, value in rows:
+                yield key.decode(), value
+            high = rows[-1][0]
+
     def items(self, table: str, *, after: str = "", prefix: str = "", limit: int = -1) -> Iterator[tuple[str, bytes]]:
         """Documents whose key starts with `prefix` and is greater than `after`, in key order.
 

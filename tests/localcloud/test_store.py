@@ -76,6 +76,27 @@ def test_listing_goes_on_over_pages(store: Store, limit: int, monkeypatch: pytes
     assert keys(store, limit=limit) == (names if limit < 0 else names[:limit])
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["é", "b", "a/3", "a/2", "a/1"]),
+        ({"prefix": "a/"}, ["a/3", "a/2", "a/1"]),
+        ({"prefix": "a/", "before": "a/3"}, ["a/2", "a/1"]),
+        ({"prefix": "a/", "before": "c"}, ["a/3", "a/2", "a/1"]),
+        ({"prefix": "b", "before": "a/2"}, []),
+        ({"before": "a/1"}, []),
+    ],
+)
+def test_listing_backwards_goes_on_over_pages(
+    store: Store, options: dict, expected: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(store_module, "PAGE", 2)
+    for key in ("a/1", "a/2", "a/3", "b", "é"):
+        store.put("t", key, b"")
+
+    assert [key for key, _ in store.backwards("t", **options)] == expected
+
+
 def test_documents_may_be_deleted_while_they_are_listed(store: Store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(store_module, "PAGE", 2)
     for number in range(5):

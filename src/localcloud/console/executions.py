@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -74,9 +75,8 @@ def workflows(state: Workflows) -> list[WorkflowView]:
 
 def executions(state: Workflows, workflow: str, limit: int) -> list[ExecutionView]:
     """The latest executions of a workflow, newest first. Raises ApiError NOT_FOUND."""
-    return [
-        ExecutionView(**_common(state.get(each.name))) for each in state.list(state.resource_name(workflow))[:limit]
-    ]
+    latest = islice(state.newest(state.resource_name(workflow)), limit)
+    return [ExecutionView(**_common(each)) for _, each in latest]
 
 
 def active(state: Workflows) -> list[ExecutionView]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import msgspec
 
 from localcloud.console.instances import LogLine, log_line
@@ -75,8 +77,7 @@ def jobs(run: Run) -> list[JobView]:
 def executions(run: Run, job: str, limit: int) -> list[JobExecutionView]:
     """The latest executions of a job, newest first. Raises NotFound."""
     run.jobs.job(job)
-    latest = sorted(run.jobs.executions(job), key=lambda each: each.created, reverse=True)
-    return [_view(each) for each in latest[:limit]]
+    return [_view(each) for _, each in islice(run.jobs.executions(job), limit)]
 
 
 def active(run: Run) -> list[JobExecutionView]:

@@ -19,6 +19,7 @@ import msgspec
 
 from localcloud.context import Context
 from localcloud.metadata import MetadataServer, of_container
+from localcloud.newest import Newest
 from localcloud.run import jobs as rules
 from localcloud.run.errors import FailedPrecondition, NotFound
 from localcloud.run.jobs import Execution, Job, JobSpec, Overrides, Task, TaskState
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from localcloud.run.watchdog import Watchdog
 
 _JOBS, _EXECUTIONS, _TASKS, _ACTIVE = "run.jobs", "run.executions", "run.tasks", "run.executions.active"
+_NEWEST = "run.executions.newest"
 QUICK_GRACE_S = 2.0  # at the end of the local cloud nobody waits ten seconds
 _FAILED = "The container exited with an error."
 _TIMED_OUT = "The configured timeout was reached."
@@ -42,6 +44,7 @@ class Jobs:
     def __init__(self, context: Context, watchdog: Watchdog, logs: Path) -> None:
         self.context = context
         self._store = context.store
+        self._newest = Newest(context.store, _NEWEST)
         self._watchdog = watchdog
         self._logs = logs
         self._running: dict[str, _Runner] = {}  # by the execution's key
@@ -49,6 +52,8 @@ class Jobs:
 
     async def start(self) -> None:
         """Go on with the executions that were running when the process ended."""
+        times = ((key, rules.decode(stored, Execution).created) for key, stored in self._store.items(_EXECUTIONS))
+        self._newest.fill(times, self._store.count(_EXECUTIONS))
         for key, _ in list(self._store.items(_ACTIVE)):
             execution = self._load(key)
             rules.lost(execution.tasks)
@@ -124,7 +129,7 @@ class Jobs:
     def delete(self, name: str) -> Job:
         """Remove a job and its executions, ending those that run."""
         job = self.job(name)
-        for execution in list(self.executions(name)):
+        for _, execution in list(self.executions(name)):
             self.delete_execution(name, execution.name)
         self._store.delete(_JOBS, name)
         return job
@@ -140,6 +145,7 @@ class Jobs:
         with self._store.transaction():
             self._save_job(job)
             self._store.put(_ACTIVE, execution.key, b"")
+            self._newest.add(execution.key, execution.created)
             self.save(execution, *execution.tasks)
         self._launch(execution)
         return execution
@@ -151,10 +157,13 @@ class Jobs:
         is_here = runner is not None and self._store.get(_ACTIVE, key) is not None  # it may have been deleted
         return runner.execution if runner is not None and is_here else self._load(key)
 
-    def executions(self, job: str | None = None) -> Iterator[Execution]:
-        """Those of a job, or of all."""
-        for key, _ in self._store.items(_EXECUTIONS, prefix=f"{job}/" if job else ""):
-            yield self.execution(*key.split("/"))
+    def executions(self, job: str | None = None, mark: str = "") -> Iterator[tuple[str, Execution]]:
+        """Those of a job, or of all, behind a mark, newest first, each with its own; read as they are asked for."""
+        names = (each.spec.name for each in self.jobs())
+        found = self._newest.of(job, mark) if job else self._newest.of_all(names, mark)
+        for behind, key in found:
+            with contextlib.suppress(NotFound):  # deleted meanwhile
+                yield behind, self.execution(*key.split("/"))
 
     def cancel(self, job: str, name: str) -> Execution:
         """End an execution. Raises NotFound; FailedPrecondition where it has ended."""
@@ -177,6 +186,7 @@ class Jobs:
             self._store.delete(_EXECUTIONS, execution.key)
             self._store.delete_all(_TASKS, f"{execution.key}/")
             self._store.delete(_ACTIVE, execution.key)
+            self._newest.remove(execution.key, execution.created)
         return execution
 
     async def completed(self, job: str, name: str) -> Execution:

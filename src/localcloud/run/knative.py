@@ -120,8 +120,7 @@ class _View:
 
     async def executions(self, request: Request) -> Answer:
         wanted = _selected(request).get(resources.JOB_LABEL)
-        found = sorted(self._run.jobs.executions(wanted), key=lambda each: -each.created)
-        shown = [resources.execution(self._context, each) for each in found]
+        shown = [resources.execution(self._context, each) for _, each in self._run.jobs.executions(wanted)]
         return resources.listing("Execution", shown, running=True)
 
     async def execution(self, request: Request) -> Answer:

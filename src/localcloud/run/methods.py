@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import re
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -26,6 +28,7 @@ from localcloud.run.service import Run, Service
 MAX_PAGE = 1000
 MAX_WAIT_S = 60.0  # of real time, as the caller's own deadline is
 _OPERATIONS, _POLICIES = "run.operations", "run.policies"
+_MARK = re.compile(r"[^/]+/\d{18}/[^/]+", re.ASCII)  # a page of executions ends there
 _DONE = b"done:"  # before an operation that has ended; one that has not is stored as the key of its execution
 
 
@@ -179,12 +182,13 @@ class Methods:
 
     async def ListExecutions(self, request: Any) -> Any:
         (job,) = self._names(request.parent, "jobs")
-        found = {
-            each.key: each for each in self._jobs.executions(None if job == "-" else self._jobs.job(job).spec.name)
-        }
-        newest_first = sorted(found, key=lambda key: (-found[key].created, key))
-        names, token = _page(newest_first, request, newest_first=True)
-        shown = [messages.execution_message(self._context, found[name]) for name in names]
+        wanted = None if job == "-" else self._jobs.job(job).spec.name
+        size = _page_size(request)
+        if request.page_token and not _MARK.fullmatch(request.page_token):
+            raise InvalidArgument(f"page_token is {request.page_token!r:.80}; expected one that a list has given")
+        found = list(itertools.islice(self._jobs.executions(wanted, request.page_token), size + 1))
+        shown = [messages.execution_message(self._context, each) for _, each in found[:size]]
+        token = found[size - 1][0] if len(found) > size else ""
         return run_v2.ListExecutionsResponse.pb()(executions=shown, next_page_token=token)
 
     async def CancelExecution(self, request: Any) -> Any:
@@ -346,11 +350,15 @@ def _updated(current: Any, wanted: Any, paths: Iterable[str]) -> Any:
     return merged
 
 
-def _page(names: list[str], request: Any, newest_first: bool = False) -> tuple[list[str], str]:
-    """The page of a list request, and the token of the next one: the last name of this."""
+def _page_size(request: Any) -> int:
     if request.page_size < 0:
         raise InvalidArgument(f"page_size is {request.page_size}; expected at least 0")
-    size, token = min(request.page_size or MAX_PAGE, MAX_PAGE), request.page_token
+    return int(min(request.page_size or MAX_PAGE, MAX_PAGE))
+
+
+def _page(names: list[str], request: Any, newest_first: bool = False) -> tuple[list[str], str]:
+    """The page of a list request, and the token of the next one: the last name of this."""
+    size, token = _page_size(request), request.page_token
     if newest_first:
         start = names.index(token) + 1 if token in names else 0
     else:

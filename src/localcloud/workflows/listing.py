@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from localcloud.workflows.errors import invalid
+from localcloud.workflows.errors import ApiError, invalid
 from localcloud.workflows.filters import Field, Fields
 
 _T = TypeVar("_T")
@@ -17,11 +18,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[_T]):
-    """One page, the token of the next one, and how many resources there are on all."""
+    """One page, the token of the next one, and how many resources there are on all, where that is known."""
 
     items: Sequence[_T]
     next_token: str
-    total: int
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +51,50 @@ class Listing(Generic[_T]):
         Raises:
             ApiError: INVALID_ARGUMENT.
         """
-        if size < 0:
-            raise invalid(f"page_size is negative: {size}")
         if skip < 0:
             raise invalid(f"skip is negative: {skip}")
+        count = self._count(size, most)
         passes = self.fields.predicate(filter_text)
         chosen = self._ordered([each for each in resources if passes(each)], order_by)
         # A token is of its list only: all else in the request has to be the same.
-        mark = hashlib.sha256(json.dumps([filter_text, order_by]).encode()).hexdigest()[:8]
-        first = self._after(chosen, token, mark) + skip
-        last = first + min(size or self.default, self.most if most is None else most)
+        kind = _kind(filter_text, order_by)
+        first = self._after(chosen, token, kind) + skip
+        last = first + count
         more = last < len(chosen)
-        return Page(chosen[first:last], _token(self.key(chosen[last - 1]), mark) if more else "", len(chosen))
+        return Page(chosen[first:last], _token(self.key(chosen[last - 1]), kind) if more else "", len(chosen))
 
-    def _after(self, chosen: Sequence[_T], token: str, mark: str) -> int:
+    def next_page(
+        self,
+        parent: str,
+        behind: Callable[[str], Iterator[tuple[str, _T]]],
+        *,
+        size: int = 0,
+        token: str = "",
+        most: int | None = None,
+    ) -> Page[_T]:
+        """One page of all resources of a parent in the order that holds where none is asked for; no more are read.
+
+        `behind` gives the resources behind a mark, each with its own; an empty mark is the beginning.
+
+        Raises:
+            ApiError: INVALID_ARGUMENT.
+        """
+        count, kind = self._count(size, most), _kind(parent)
+        found = list(islice(behind(_mark(token, kind) if token else ""), count + 1))
+        more = len(found) > count
+        return Page([each for _, each in found[:count]], _token(found[count - 1][0], kind) if more else "", None)
+
+    def _count(self, size: int, most: int | None) -> int:
+        if size < 0:
+            raise invalid(f"page_size is negative: {size}")
+        return min(size or self.default, self.most if most is None else most)
+
+    def _after(self, chosen: Sequence[_T], token: str, kind: str) -> int:
         if not token:
             return 0
-        try:
-            key, given = json.loads(base64.urlsafe_b64decode(token.encode()))
-        except (ValueError, TypeError) as error:
-            raise invalid("page_token is malformed") from error
-        keys = [self.key(each) for each in chosen]
-        if given != mark or key not in keys:
-            raise invalid("page_token is of another list; repeat the request that gave it, with the token alone added")
+        keys, key = [self.key(each) for each in chosen], _mark(token, kind)
+        if key not in keys:
+            raise _another_list()
         return keys.index(key) + 1
 
     def _ordered(self, chosen: list[_T], order_by: str) -> list[_T]:
@@ -94,5 +116,25 @@ def _sort_key(field: Field) -> Callable[[Any], tuple[bool, Any]]:
     return key
 
 
-def _token(key: str, mark: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([key, mark]).encode()).decode()
+def _kind(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+
+def _token(mark: str, kind: str) -> str:
+    return base64.urlsafe_b64encode(json.dumps([mark, kind]).encode()).decode()
+
+
+def _mark(token: str, kind: str) -> str:
+    """What the token of a list of this kind points behind. Raises ApiError INVALID_ARGUMENT."""
+    try:
+        mark, given = json.loads(base64.urlsafe_b64decode(token.encode()))
+        mark.encode()
+    except (ValueError, TypeError, AttributeError) as error:
+        raise invalid("page_token is malformed") from error
+    if given != kind:
+        raise _another_list()
+    return str(mark)
+
+
+def _another_list() -> ApiError:
+    return invalid("page_token is of another list; repeat the request that gave it, with the token alone added")

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from localcloud.workflows import history
@@ -80,13 +81,18 @@ def get_execution(workflows: Workflows, request: Any) -> Shown:
 def list_executions(workflows: Workflows, request: Any) -> tuple[Page[Execution], int]:
     """The executions of a workflow."""
     view = request.view or BASIC
+    most = None if view == BASIC else MAX_FULL_PAGE
+    newest = partial(workflows.newest, request.parent)
+    if not request.filter and not request.order_by:
+        size, token = request.page_size, request.page_token
+        return EXECUTIONS.next_page(request.parent, newest, size=size, token=token, most=most), view
     page = EXECUTIONS.page(
-        workflows.list(request.parent),
+        [execution for _, execution in newest()],
         filter_text=request.filter,
         order_by=request.order_by,
         size=request.page_size,
         token=request.page_token,
-        most=None if view == BASIC else MAX_FULL_PAGE,
+        most=most,
     )
     return page, view
 

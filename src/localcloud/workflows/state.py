@@ -6,14 +6,13 @@ import asyncio
 import logging
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from localcloud.context import Context
-from localcloud.workflows import callbacks as callback_slots
-from localcloud.workflows import history, journal
+from localcloud.workflows import history
 from localcloud.workflows.callbacks import Callbacks
 from localcloud.workflows.definitions import Definitions, Workflow, WorkflowSpec, labels_problem
 from localcloud.workflows.errors import ApiError, DeploymentError, invalid, not_found
@@ -26,6 +25,7 @@ from localcloud.workflows.executions import (
 from localcloud.workflows.history import StepEntry
 from localcloud.workflows.http import HttpClient
 from localcloud.workflows.operations import Operation, Operations
+from localcloud.workflows.records import Records
 
 if TYPE_CHECKING:
     from localcloud.workflows.observe import StepObserver
@@ -33,12 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Execution", "ExecutionError", "Workflow", "WorkflowSpec", "Workflows"]
 
-KEPT_S = 90 * 86_400.0  # https://cloud.google.com/workflows/quotas: ended executions are kept for 90 days
 _EXECUTION = re.compile(r"(projects/[^/]+/locations/[^/]+/workflows/[^/]+)/executions/([^/]+)")
-
-_EXECUTIONS = "workflows.executions"
-_ACTIVE = "workflows.active"  # a marker for each that runs
-_ENDED = "workflows.ended"  # markers by the time of the end
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +46,7 @@ class Workflows:
         self.http = HttpClient(context)
         self.definitions = Definitions(context)
         self.operations = Operations(context, self.definitions.parent)
+        self.records = Records(context.store)
         # Who is told the steps of an execution, in place of its step entries.
         self.watch: Callable[[Execution], StepObserver | None] | None = None
         self._live: dict[str, Live] = {}
@@ -58,9 +54,9 @@ class Workflows:
 
     async def start(self) -> None:
         """Go on with the executions that were active when the process died."""
-        self._prune()
-        for key, _ in list(self.context.store.items(_ACTIVE)):
-            execution = self._stored(key)
+        self.records.start(self.context.clock.time())
+        for key in self.records.active():
+            execution = self.records.get(key)
             if execution is not None and execution.name not in self._live:
                 self._launch(execution)
 
@@ -98,7 +94,7 @@ class Workflows:
         Raises:
             DeploymentError: the source or a setting cannot be deployed.
         """
-        return self.definitions.deploy(spec, self._is_used)
+        return self.definitions.deploy(spec, self.records.uses)
 
     def change(self, verb: str, spec: WorkflowSpec) -> Operation:
         """Deploy as an operation of the API, which fails where the source cannot be built."""
@@ -112,13 +108,10 @@ class Workflows:
     def delete(self, resource: str) -> Operation:
         """Forget a workflow; its executions are cancelled and deleted. Raises ApiError NOT_FOUND."""
         workflow = self.definitions.get(resource)
-        prefix = f"{workflow.name}/"
         with self.context.store.transaction():
-            for execution in self.list(resource):
-                if execution.state == "ACTIVE":
-                    self.cancel(execution.name)
-            for table in (_EXECUTIONS, history.TABLE):
-                self.context.store.delete_all(table, prefix)
+            for key in self.records.active(workflow.name):
+                self.cancel(f"{resource}/executions/{key.rpartition('/')[2]}")
+            self.records.delete_all(workflow.name)
             self.definitions.delete(workflow.name)
             return self.operations.add("delete", resource)
 
@@ -133,10 +126,6 @@ class Workflows:
     def resource_name(self, workflow: str) -> str:
         """The resource name of a workflow."""
         return self.definitions.resource_name(workflow)
-
-    def _is_used(self, workflow: str, revision: str) -> bool:
-        rows = self.context.store.items(_EXECUTIONS, prefix=f"{workflow}/")
-        return any(msgspec.msgpack.decode(row, type=Execution).revision == revision for _, row in rows)
 
     # Executions
 
@@ -157,7 +146,7 @@ class Workflows:
         check_argument(argument)
         if problem := labels_problem(labels or {}):
             raise invalid(problem)
-        self._prune()
+        self.records.prune(self.context.clock.time())
         spec = workflow.spec
         execution = Execution(
             name=f"{parent}/executions/{uuid.uuid4()}",
@@ -169,32 +158,35 @@ class Workflows:
             call_log_level=call_log_level or spec.call_log_level,
             history_level=history_level or spec.history_level,
         )
-        store = self.context.store
-        with store.transaction():
-            self._put(execution)
-            store.put(_ACTIVE, execution.key, b"")
+        with self.context.store.transaction():
+            self.records.begin(execution)
         self._launch(execution)
         self.context.activity.emit("workflows", execution.workflow, "started", ref=execution.id)
         return execution
 
     def get(self, name: str) -> Execution:
         """An execution by its resource name. Raises ApiError NOT_FOUND."""
-        self._prune()
-        execution = self._stored(self._execution_key(name))
+        self.records.prune(self.context.clock.time())
+        execution = self.records.get(self._execution_key(name))
         if execution is None:
             raise not_found(f"execution {name}")
-        live = self._live.get(name)
+        return self._now(execution)
+
+    def newest(self, parent: str, mark: str = "") -> Iterator[tuple[str, Execution]]:
+        """The executions of a workflow behind a mark, the latest first, each with its own mark.
+
+        They are read as they are asked for. Raises ApiError NOT_FOUND.
+        """
+        self.records.prune(self.context.clock.time())
+        workflow = self.workflow(parent)
+        return ((found, self._now(execution)) for found, execution in self.records.newest(workflow.name, mark))
+
+    def _now(self, execution: Execution) -> Execution:
+        """The execution with the step it is at."""
+        live = self._live.get(execution.name)
         if live is not None and execution.state == "ACTIVE":
             return msgspec.structs.replace(execution, current=live.run.current)
         return execution
-
-    def list(self, parent: str) -> list[Execution]:
-        """The executions of a workflow, the latest first. Raises ApiError NOT_FOUND."""
-        self._prune()
-        workflow = self.workflow(parent)
-        rows = self.context.store.items(_EXECUTIONS, prefix=f"{workflow.name}/")
-        executions = [msgspec.msgpack.decode(row, type=Execution) for _, row in rows]
-        return sorted(executions, key=lambda each: each.create_time, reverse=True)
 
     def cancel(self, name: str) -> Execution:
         """End an active execution; it stops at its next wait. Raises ApiError NOT_FOUND, FAILED_PRECONDITION."""
@@ -222,7 +214,7 @@ class Workflows:
         live = self._live.get(name)
         if live is not None:
             return live.recorder.entries() if live.recorder is not None else []
-        row = self.context.store.get(history.TABLE, execution.key)
+        row = self.records.steps(execution.key)
         return [] if row is None else history.load(row)
 
     def delete_history(self, name: str) -> None:
@@ -232,7 +224,7 @@ class Workflows:
             raise ApiError(
                 "FAILED_PRECONDITION", f"execution {name} is ACTIVE; its history can be deleted once it ended"
             )
-        self.context.store.delete(history.TABLE, execution.key)
+        self.records.delete_steps(execution.key)
 
     def _execution_key(self, name: str) -> str:
         match = _EXECUTION.fullmatch(name)
@@ -241,26 +233,6 @@ class Workflows:
                 f"{name[:200]!r} is not an execution; expected projects/*/locations/*/workflows/*/executions/*"
             )
         return f"{self.definitions.short_name(match.group(1))}/{match.group(2)}"
-
-    def _stored(self, key: str) -> Execution | None:
-        row = self.context.store.get(_EXECUTIONS, key)
-        return None if row is None else msgspec.msgpack.decode(row, type=Execution)
-
-    def _put(self, execution: Execution) -> None:
-        self.context.store.put(_EXECUTIONS, execution.key, msgspec.msgpack.encode(execution))
-
-    def _prune(self) -> None:
-        """Forget executions that ended long ago."""
-        store, latest = self.context.store, self.context.clock.time() - KEPT_S
-        while (oldest := next(store.items(_ENDED, limit=1), None)) is not None:
-            marker = oldest[0]
-            moment, _, key = marker.partition("/")
-            if float(moment) > latest:
-                return
-            with store.transaction():
-                store.delete(_EXECUTIONS, key)
-                store.delete(history.TABLE, key)
-                store.delete(_ENDED, marker)
 
     # Running
 
@@ -297,17 +269,13 @@ class Workflows:
     def _end(self, execution: Execution, **outcome: Any) -> Execution:
         now = self.context.clock.time()
         ended = msgspec.structs.replace(execution, end_time=now, **outcome)
-        store, live = self.context.store, self._live.get(execution.name)
-        with store.transaction():
-            self._put(ended)
-            store.delete(_ACTIVE, ended.key)
-            store.put(_ENDED, f"{now:020.6f}/{ended.key}", b"")
+        live = self._live.get(execution.name)
+        with self.context.store.transaction():
+            steps = None
             if live is not None:
                 live.run.journal.close()
-                if live.recorder is not None:
-                    store.put(history.TABLE, ended.key, live.recorder.stored(now))
-            store.delete_all(journal.TABLE, f"{ended.key}/")
-            store.delete_all(callback_slots.TABLE, f"{ended.name}/")
+                steps = None if live.recorder is None else live.recorder.stored(now)
+            self.records.end(ended, steps)
         self._tell(ended)
         return ended
 

@@ -45,7 +45,7 @@ def results(cloud: LocalCloud) -> list[dict[str, object]]:
         assert time.monotonic() < end, "the cloud is not idle"
         time.sleep(0.01)
     name = cloud.call(cloud.workflows.resource_name, "echo")
-    executions = cloud.call(lambda: cloud.workflows.list(name))
+    executions = cloud.call(lambda: [each for _, each in cloud.workflows.newest(name)])
     return [json.loads(execution.result) for execution in executions]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.longrunning import operations_pb2
 
 from localcloud.faults import Fault
+from localcloud.run import jobs as rules
 from tests.localcloud.run.run_bench import SERVICE, Bench, until
 
 PARENT = "projects/local/locations/us-central1"
@@ -235,6 +237,37 @@ def test_a_job_is_created_run_and_followed(bench: Bench, clients: Clients):
     assert described.execution_count == 1
     assert described.latest_created_execution.name == execution.name.rpartition("/")[2]
     assert [each.name for each in clients.executions.list_executions(parent=job.name)] == [execution.name]
+
+
+def test_a_page_of_executions_reads_what_it_shows_and_one_more(
+    bench: Bench, clients: Clients, monkeypatch: pytest.MonkeyPatch
+):
+    made = []
+    for name in ("crunch", "munch", "crunch"):
+        with suppress(Conflict):
+            clients.jobs.create_job(parent=PARENT, job_id=name, job=a_job(bench)).result()
+        made.insert(0, clients.jobs.run_job(name=f"{PARENT}/jobs/{name}").result(timeout=60).name)
+        bench.context.clock.advance(seconds=1)
+    read: list[str] = []
+    decode = rules.decode
+
+    def noting(data: bytes, kind: type[Any]) -> Any:
+        record = decode(data, kind)
+        read.extend([record.name] if kind is rules.Execution else [])
+        return record
+
+    monkeypatch.setattr(rules, "decode", noting)
+
+    of_one = clients.executions.list_executions({"parent": f"{PARENT}/jobs/crunch", "page_size": 1})
+    first = next(of_one.pages)
+    assert ([each.name for each in first.executions], len(read)) == ([made[0]], 2)
+    of_all = clients.executions.list_executions({"parent": f"{PARENT}/jobs/-", "page_size": 1})
+    assert [[each.name for each in page.executions] for page in of_all.pages] == [[name] for name in made]
+    assert [each.name for each in clients.executions.list_executions(parent=f"{PARENT}/jobs/crunch")] == made[::2]
+    clients.jobs.delete_job(name=f"{PARENT}/jobs/crunch").result()
+    assert bench.context.store.count("run.executions.newest") == 1
+    with pytest.raises(BadRequest, match="page_token"):
+        clients.executions.list_executions({"parent": f"{PARENT}/jobs/-", "page_token": "x"})
 
 
 def test_a_failed_execution_says_why(bench: Bench, clients: Clients):

@@ -323,7 +323,7 @@ def test_executions_are_forgotten_90_days_after_their_end() -> None:
         cloud.clock.advance(hours=24 * 45 + 1)
 
         parent = cloud.workflows.resource_name("flow")
-        assert [each.name for each in cloud.workflows.list(parent)] == [new]
+        assert [each.name for _, each in cloud.workflows.newest(parent)] == [new]
         with pytest.raises(ApiError):
             cloud.workflows.get(old)
         assert len(list(cloud.context.store.items("workflows.steps"))) == 1
