@@ -31,17 +31,52 @@ with running(config, lambda _: Deployment(buckets=("bench",))):
 """
 
 RECEIVER = """
-import sys
+import asyncio, sys, time
 import uvicorn
-count = 0
+arrived = []
+changed = asyncio.Condition()
 async def app(scope, receive, send):
-    global count
     while (await receive()).get("more_body"):
         pass
-    count += scope["method"] == "POST"
+    if scope["method"] == "POST":
+        arrived.append(time.perf_counter())
+        async with changed:
+            changed.notify_all()
+    count = int(scope["path"][1:]) if scope["path"][1:].isdecimal() else 0
+    async with changed:
+        await changed.wait_for(lambda: len(arrived) >= count)
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"%d" % count})
+    await send({"type": "http.response.body", "body": b"%d %r" % (len(arrived), arrived[count - 1] if count else 0.0)})
 uvicorn.run(app, port=int(sys.argv[1]), lifespan="off", log_level="critical", http="httptools")
+"""
+
+# What any Pub/Sub would have to do: take a publish request, answer it, and send a request for each of its messages.
+FLOOR = """
+import asyncio, sys
+import grpc, uvloop
+from google.pubsub_v1 import types
+request_type, response_type = types.PublishRequest.pb(), types.PublishResponse.pb()
+push_port, grpc_port = int(sys.argv[1]), int(sys.argv[2])
+PUSH = b"POST / HTTP/1.1\\r\\nHost: localhost\\r\\nContent-Length: 300\\r\\n\\r\\n" + b"x" * 300
+async def main():
+    connection = None
+    async def publish(request, context):
+        nonlocal connection
+        count = len(request.messages)
+        if push_port and connection is None:
+            connection, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, "127.0.0.1", push_port)
+        if push_port:
+            asyncio.get_running_loop().call_soon(connection.write, PUSH * count)
+        return response_type(message_ids=[str(number) for number in range(count)])
+    method = grpc.unary_unary_rpc_method_handler(publish, request_type.FromString, response_type.SerializeToString)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers(
+        [grpc.method_handlers_generic_handler("google.pubsub.v1.Publisher", {"Publish": method})]
+    )
+    server.add_insecure_port(f"127.0.0.1:{grpc_port}")
+    await server.start()
+    await server.wait_for_termination()
+uvloop.run(main())
 """
 
 
@@ -60,9 +95,9 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
     def memory_mb(self) -> float:
-        """What is resident now."""
+        """What it takes now, resident or swapped out."""
         lines = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8").splitlines()
-        return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) / 1024
+        return sum(int(line.split()[1]) for line in lines if line.startswith(("VmRSS:", "VmSwap:"))) / 1024
 
 
 @contextmanager
@@ -113,9 +148,22 @@ def replayer(origin: Server) -> Iterator[Server]:
 
 @contextmanager
 def receiver() -> Iterator[Server]:
-    """A push endpoint that answers 200 at once; to any request with the number of POSTs so far."""
+    """A push endpoint that answers POSTs at once.
+
+    To `GET /<n>` it answers, once there were n POSTs, how many there were, and when the last of the n came: in seconds
+    of `time.perf_counter`, which all processes share.
+    """
     port = free_port()
     with _process([sys.executable, "-c", RECEIVER, str(port)], (port, port)) as server:
+        yield server
+
+
+@contextmanager
+def pubsub_floor(push_port: int = 0) -> Iterator[Server]:
+    """A gRPC server that answers Publish and does nothing else but, with a port, one bare POST for each message."""
+    port = free_port()
+    command = [sys.executable, "-c", FLOOR, str(push_port), str(port)]
+    with _process(command, (None, port)) as server:
         yield server
 
 
@@ -126,14 +174,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def _process(command: list[str], ports: tuple[int, int], environment: dict[str, str] | None = None) -> Iterator[Server]:
+def _process(
+    command: list[str], ports: tuple[int | None, int], environment: dict[str, str] | None = None
+) -> Iterator[Server]:
     http, rpc = ports
     began = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
     )
     try:
-        _wait(process, lambda: _answers(http) and _listens(rpc))
+        _wait(process, lambda: (http is None or _answers(http)) and _listens(rpc))
         yield Server(process.pid, f"http://127.0.0.1:{http}", f"127.0.0.1:{rpc}", time.perf_counter() - began)
     finally:
         process.terminate()
