@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-_REASONS = {400: "invalid", 403: "forbidden", 404: "notFound", 409: "alreadyExists", 412: "conditionNotMet"}
+_REASONS = {
+    400: "invalid",
+    403: "forbidden",
+    404: "notFound",
+    409: "alreadyExists",
+    412: "conditionNotMet",
+    501: "notImplemented",
+}
 
 
 class ComputeError(Exception):

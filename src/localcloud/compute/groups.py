@@ -60,3 +60,7 @@ class Group:
         """Its zones, those with the fewest of its VMs first."""
         used = [each.machine.zone for each in self.managed.values() if each.machine is not None]
         return sorted(self.zones, key=lambda zone: (used.count(zone), zone))
+
+    def waiting_for(self, resize_request: str) -> list[Managed]:
+        """Its VMs that belong to a resize request and have no place yet."""
+        return [each for each in self.managed.values() if each.resize_request == resize_request and not each.machine]

@@ -107,6 +107,12 @@ class Machine:
         self.status = Status.TERMINATED
         self.ended.set()
 
+    def renewed(self, context: Context) -> Machine:
+        """The same VM, with its disk, before its next boot."""
+        again = Machine(context, self.zone, self.name, self.number, self.properties)
+        again.created, again.group, again._disk = self.created, self.group, self._disk
+        return again
+
     def wipe(self) -> None:
         """Its disk is gone."""
         if self._disk is not None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from localcloud.compute.errors import ComputeError, exists, invalid, not_found
+from localcloud.compute.errors import ComputeError, exists, not_found
 from localcloud.compute.groups import Group, Managed
 from localcloud.compute.machine import SHUTDOWN_S, Machine, Status, notice
 from localcloud.compute.operations import Operation, Operations
@@ -122,10 +122,8 @@ class Compute:
     # Templates
 
     def insert_template(self, resource: dict[str, Any]) -> dict[str, Any]:
-        """Raises ComputeError 400, 409."""
-        name = str(resource.get("name", ""))
-        if not name:
-            raise invalid("resource.name", name, "Must be a name of up to 63 of a-z 0-9 -.")
+        """Raises ComputeError 409."""
+        name = str(resource["name"])
         if name in self.templates:
             raise exists(f"global/instanceTemplates/{name}")
         return self._keep_template(resource)
@@ -148,10 +146,8 @@ class Compute:
     # Groups
 
     def insert_group(self, region: str, resource: dict[str, Any]) -> Group:
-        """A group at size zero. Raises ComputeError 400, 404, 409."""
-        name = str(resource.get("name", ""))
-        if not name:
-            raise invalid("resource.name", name, "Must be a name of up to 63 of a-z 0-9 -.")
+        """A group at size zero. Raises ComputeError 404, 409."""
+        name = str(resource["name"])
         if (region, name) in self.groups:
             raise exists(f"regions/{region}/instanceGroupManagers/{name}")
         group = Group(name, region, self._number(), resource, self._now())
@@ -196,13 +192,20 @@ class Compute:
             else:
                 self._spawn(self._take_down(managed.machine, group))
 
+    def abandon(self, group: Group, names: Iterable[str]) -> None:
+        """Have the group let VMs go: they stay, on their own, and it is smaller. One on its way is given up."""
+        for name in names:
+            machine = group.managed.pop(name).machine
+            if machine is not None:
+                machine.group = None
+
     def resize(self, group: Group, size: int) -> None:
         """Have the group make VMs with names of its own, or delete some."""
         present = [each.name for each in group.managed.values() if not each.deleting]
         if size < len(present):
             self.remove_from(group, present[size:])
         else:
-            base = str(group.resource.get("baseInstanceName") or group.name)
+            base = str(group.resource.get("baseInstanceName") or group.name)[:58]
             self.create_in(group, [f"{base}-{self._number() % 16**4:04x}" for _ in range(size - len(present))])
 
     # Machines
@@ -214,12 +217,14 @@ class Compute:
             raise not_found(f"zones/{zone}/instances/{name}")
         return machine
 
-    def insert_machine(self, zone: str, name: str, properties: Mapping[str, Any], operation: Operation) -> None:
-        """A VM of its own. Raises ComputeError 400, 409."""
-        if not name:
-            raise invalid("resource.name", name, "Must be a name of up to 63 of a-z 0-9 -.")
+    def require_no_machine(self, zone: str, name: str) -> None:
+        """Raises ComputeError 409 where there is one."""
         if (zone, name) in self.machines:
             raise exists(f"zones/{zone}/instances/{name}")
+
+    def insert_machine(self, zone: str, name: str, properties: Mapping[str, Any], operation: Operation) -> None:
+        """A VM of its own. Raises ComputeError 409."""
+        self.require_no_machine(zone, name)
         machine = Machine(self.context, zone, name, self._number(), properties)
         refused = self._refusal(zone, machine)
         if refused is not None:
@@ -231,13 +236,25 @@ class Compute:
     def delete_machine(self, machine: Machine, operation: Operation | None = None) -> None:
         """End a VM; its group, if it has one, wants it no more."""
         group = None if machine.group is None else self.groups.get(machine.group)
-        if group is not None and machine.name in group.managed:
-            group.managed[machine.name].deleting = True
+        managed = self._managed(machine)
+        if managed is not None:
+            managed.deleting = True
         self._spawn(self._take_down(machine, group, operation))
 
     def stop_machine(self, machine: Machine, operation: Operation | None = None) -> None:
         """End what runs on a VM; the VM stays, TERMINATED."""
         self._spawn(self._halt(machine, operation))
+
+    def start_machine(self, machine: Machine, operation: Operation) -> None:
+        """Boot a VM that was stopped. Raises ComputeError 400 for one that was not."""
+        if machine.status is not Status.TERMINATED:
+            raise ComputeError(400, f"Instance '{machine.name}' is {machine.status}.", "resourceNotReady")
+        again = machine.renewed(self.context)
+        self.machines[machine.zone, machine.name] = again
+        managed = self._managed(machine)
+        if managed is not None:
+            managed.machine = again
+        self._spawn(self._boot(again, operation))
 
     def preempt(self, machine: Machine, notice_s: float) -> None:
         """The cloud takes the VM back, after so long."""
@@ -252,6 +269,11 @@ class Compute:
         self._spawn(self._lose(machine))
 
     # How it is done
+
+    def _managed(self, machine: Machine) -> Managed | None:
+        """The VM as its group sees it, if it has one that wants it."""
+        group = None if machine.group is None else self.groups.get(machine.group)
+        return None if group is None else group.managed.get(machine.name)
 
     async def _bring_up(self, group: Group, managed: Managed) -> None:
         """Find a zone with room, trying again as long as the group wants the VM, and boot it there."""

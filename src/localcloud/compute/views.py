@@ -63,6 +63,21 @@ def managed(compute: Compute, found: Group, each: Managed) -> dict[str, Any]:
     return result
 
 
+def resize_request(compute: Compute, found: Group, name: str) -> dict[str, Any]:
+    """A resize request of a group."""
+    base = base_of(compute)
+    resource = dict(found.resize_requests[name])
+    cancelled = resource.pop("cancelled", False)
+    link = f"{base}/regions/{found.region}/instanceGroupManagers/{found.name}/resizeRequests/{name}"
+    return {
+        **resource,
+        "kind": "compute#instanceGroupManagerResizeRequest",
+        "region": f"{base}/regions/{found.region}",
+        "state": "CANCELLED" if cancelled else "ACCEPTED" if found.waiting_for(name) else "SUCCEEDED",
+        "selfLink": link,
+    }
+
+
 def action_of(each: Managed) -> str:
     """What the group does with a VM now."""
     if each.deleting:
