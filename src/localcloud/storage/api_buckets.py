@@ -9,7 +9,8 @@ from typing import Any
 
 from localcloud.storage import access, listing, preconditions
 from localcloud.storage.buckets import PROJECT_NUMBER, Bucket
-from localcloud.storage.preconditions import number
+from localcloud.storage.errors import required
+from localcloud.storage.preconditions import flag, number
 from localcloud.storage.state import Storage
 from localcloud.storage.wire import Call, Reply, method
 
@@ -37,18 +38,21 @@ def _insert(storage: Storage, call: Call) -> Answer:
 
 def _list(storage: Storage, call: Call) -> Answer:
     limit = min(number(call.query, "maxResults") or listing.MAX_RESULTS, listing.MAX_RESULTS)
-    first, _ = listing.decode_token(call.query.get("pageToken", ""))
+    first = listing.decode_token(call.query.get("pageToken", ""))
     prefix = call.query.get("prefix", "")
-    found = [b for b in storage.buckets() if b.name >= first and b.name.startswith(prefix)]
+    buckets = storage.catalog.deleted() if flag(call.query, "softDeleted") else storage.buckets()
+    found = [b for b in buckets if (b.name, b.created) >= first and b.name.startswith(prefix)]
     result: Answer = {"kind": "storage#buckets"}
     if found:
         result["items"] = [shown(storage, call, bucket) for bucket in found[:limit]]
     if len(found) > limit:
-        result["nextPageToken"] = listing.encode_token(found[limit].name)
+        result["nextPageToken"] = listing.encode_token(found[limit].name, found[limit].created)
     return result
 
 
 def _get(storage: Storage, call: Call, name: str) -> Answer:
+    if flag(call.query, "softDeleted"):
+        return shown(storage, call, storage.catalog.get_deleted(name, _generation(call)))
     bucket = storage.catalog.get(name, preconditions.from_query(call.query), reading=True)
     return shown(storage, call, bucket)
 
@@ -62,6 +66,17 @@ def _change(storage: Storage, call: Call, name: str) -> Answer:
 def _delete(storage: Storage, call: Call, name: str) -> Reply:
     storage.delete_bucket(name, preconditions.from_query(call.query))
     return Reply(204)
+
+
+def _restore(storage: Storage, call: Call, name: str) -> Answer:
+    return shown(storage, call, storage.restore_bucket(name, _generation(call)))
+
+
+def _generation(call: Call) -> int:
+    generation = number(call.query, "generation")
+    if generation is None:
+        raise required("generation")
+    return generation
 
 
 def _lock_retention(storage: Storage, call: Call, name: str) -> Answer:
@@ -108,6 +123,7 @@ METHODS = (
     method("buckets.patch", "PATCH", "b/{bucket}", _change),
     method("buckets.update", "PUT", "b/{bucket}", _change),
     method("buckets.delete", "DELETE", "b/{bucket}", _delete),
+    method("buckets.restore", "POST", "b/{bucket}/restore", _restore),
     method("buckets.lockRetentionPolicy", "POST", "b/{bucket}/lockRetentionPolicy", _lock_retention),
     method("buckets.getStorageLayout", "GET", "b/{bucket}/storageLayout", _storage_layout),
     method("notifications.insert", "POST", "b/{bucket}/notificationConfigs", _insert_notification),

@@ -43,6 +43,15 @@ _SETTINGS = frozenset(
     }
 )
 _OBJECTS = _SETTINGS - {"cors", "defaultEventBasedHold", "rpo", "storageClass"}  # JSON objects, that is
+_TERMINAL_CLASSES = ("NEARLINE", "ARCHIVE")
+_RESTRICTIONS = ("NotRestricted", "FullyRestricted")
+_ENFORCEMENTS = frozenset(
+    {
+        "googleManagedEncryptionEnforcementConfig",
+        "customerManagedEncryptionEnforcementConfig",
+        "customerSuppliedEncryptionEnforcementConfig",
+    }
+)
 _MULTI_REGIONS = frozenset({"US", "EU", "ASIA"})
 _DUAL_REGIONS = frozenset({"ASIA1", "EUR4", "EUR5", "EUR7", "EUR8", "NAM4"})
 
@@ -60,6 +69,8 @@ class Bucket(msgspec.Struct, frozen=True, omit_defaults=True):
     acl: list[dict[str, Any]] | None = None  # entity and role of each entry; None: what a new bucket has
     default_object_acl: list[dict[str, Any]] | None = None
     policy: dict[str, Any] | None = None  # IAM
+    soft_deleted: int | None = None  # when it was deleted, to be restored within its own time
+    hard_delete: int | None = None  # when that time ends
 
     @property
     def versioned(self) -> bool:
@@ -115,6 +126,9 @@ class Bucket(msgspec.Struct, frozen=True, omit_defaults=True):
         }
         if self.location_type != "region":
             shown.setdefault("rpo", "DEFAULT")
+        if self.soft_deleted is not None:
+            shown["softDeleteTime"] = timestamp(self.soft_deleted)
+            shown["hardDeleteTime"] = timestamp(self.hard_delete or 0)
         return shown
 
 
@@ -146,6 +160,8 @@ def changed(bucket: Bucket, changes: Mapping[str, Any], now: int, *, replace: bo
     _settle_access(bucket, fields, now)
     _settle_retention(bucket, fields, now)
     _settle_soft_delete(bucket, fields, now)
+    _settle_autoclass(bucket, fields, now)
+    _settle_encryption(bucket, fields, now)
     return msgspec.structs.replace(bucket, fields=fields, updated=now, metageneration=bucket.metageneration + 1)
 
 
@@ -203,6 +219,48 @@ def _settle_soft_delete(bucket: Bucket, fields: dict[str, Any], now: int) -> Non
     before = bucket.fields.get("softDeletePolicy") or {}
     since = before.get("effectiveTime") if seconds == bucket.soft_delete_s else None
     fields["softDeletePolicy"] = {"retentionDurationSeconds": str(seconds), "effectiveTime": since or timestamp(now)}
+
+
+def _settle_autoclass(bucket: Bucket, fields: dict[str, Any], now: int) -> None:
+    """Say since when. https://cloud.google.com/storage/docs/json_api/v1/buckets#autoclass"""
+    autoclass = fields.get("autoclass")
+    if not autoclass:
+        return
+    before = bucket.fields.get("autoclass") or {}
+    enabled, was_enabled = bool(autoclass.get("enabled")), bool(before.get("enabled"))
+    toggled = before.get("toggleTime") if enabled == was_enabled else None
+    fields["autoclass"] = {"enabled": enabled, "toggleTime": toggled or timestamp(now)}
+    if not enabled:
+        return
+    coldest = autoclass.get("terminalStorageClass") or _TERMINAL_CLASSES[0]
+    if coldest not in _TERMINAL_CLASSES:
+        raise invalid(
+            f"Invalid value for autoclass.terminalStorageClass: {coldest!r:.40},"
+            f" expected {' or '.join(_TERMINAL_CLASSES)}."
+        )
+    changed_at = before.get("terminalStorageClassUpdateTime") if coldest == before.get("terminalStorageClass") else None
+    fields["autoclass"] |= {
+        "terminalStorageClass": coldest,
+        "terminalStorageClassUpdateTime": changed_at or timestamp(now),
+    }
+
+
+def _settle_encryption(bucket: Bucket, fields: dict[str, Any], now: int) -> None:
+    """Say since when each kind of encryption is refused or not; nothing is."""
+    encryption = fields.get("encryption")
+    if not encryption:
+        return
+    fields["encryption"] = encryption = dict(encryption)
+    for name in _ENFORCEMENTS & encryption.keys():
+        mode = encryption[name].get("restrictionMode") if isinstance(encryption[name], dict) else encryption[name]
+        if mode not in _RESTRICTIONS:
+            raise invalid(
+                f"Invalid value for encryption.{name}.restrictionMode: {mode!r:.40},"
+                f" expected {' or '.join(_RESTRICTIONS)}."
+            )
+        before = (bucket.fields.get("encryption") or {}).get(name) or {}
+        since = before.get("effectiveTime") if mode == before.get("restrictionMode") else None
+        encryption[name] = {"restrictionMode": mode, "effectiveTime": since or timestamp(now)}
 
 
 def _seconds(value: object, name: str, most: int) -> int:

@@ -15,7 +15,7 @@ from localcloud.storage.preconditions import NONE, Preconditions, flag
 from localcloud.store import Store
 
 DEFAULT_LOCATION = "US"
-_TABLE = "storage.buckets"
+_TABLE, _DELETED = "storage.buckets", "storage.deletedBuckets"
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Bucket).decode
 
@@ -28,6 +28,7 @@ class Catalog:
         self._store = store
         self._now = now  # microseconds
         self._buckets = {key: _decode(value) for key, value in store.items(_TABLE)}
+        self._deleted = {key: _decode(value) for key, value in store.items(_DELETED)}
         self.notifications = Notifications(store, now)
 
     def all(self) -> list[Bucket]:
@@ -105,16 +106,54 @@ class Catalog:
             self.change(self.get(name))
 
     def delete(self, name: str) -> None:
-        """Remove a bucket."""
+        """Remove a bucket; one with a soft delete policy can be restored for the time that it sets."""
+        bucket, now = self._buckets[name], self._now()
+        ends = now + bucket.soft_delete_s * 1_000_000
+        kept = msgspec.structs.replace(bucket, soft_deleted=now, hard_delete=ends)
         with self._store.transaction():
             self._store.delete(_TABLE, name)
             self.notifications.forget(name)
+            if bucket.soft_delete_s:
+                self._store.put(_DELETED, _deleted_key(kept), _encode(kept))
         del self._buckets[name]
+        if bucket.soft_delete_s:
+            self._deleted[_deleted_key(kept)] = kept
+
+    def deleted(self) -> list[Bucket]:
+        """The buckets that can be restored, in the order of names and generations."""
+        for key, bucket in list(self._deleted.items()):
+            if (bucket.hard_delete or 0) <= self._now():
+                self._store.delete(_DELETED, key)
+                del self._deleted[key]
+        return sorted(self._deleted.values(), key=lambda bucket: (bucket.name, bucket.created))
+
+    def get_deleted(self, name: str, generation: int) -> Bucket:
+        """A bucket that can be restored. Raises StorageError 404."""
+        found = (bucket for bucket in self.deleted() if (bucket.name, bucket.created) == (name, generation))
+        bucket = next(found, None)
+        if bucket is None:
+            raise no_bucket()
+        return bucket
+
+    def restore(self, name: str, generation: int) -> Bucket:
+        """Bring a deleted bucket back. Raises StorageError 404, 409."""
+        deleted = self.get_deleted(name, generation)
+        if name in self._buckets:
+            raise StorageError(409, "A bucket of this name exists: delete it before you restore this one.")
+        with self._store.transaction():
+            self._store.delete(_DELETED, _deleted_key(deleted))
+            restored = self.change(deleted, soft_deleted=None, hard_delete=None)
+        del self._deleted[_deleted_key(deleted)]
+        return restored
 
     def _save(self, bucket: Bucket) -> Bucket:
         self._store.put(_TABLE, bucket.name, _encode(bucket))
         self._buckets[bucket.name] = bucket
         return bucket
+
+
+def _deleted_key(bucket: Bucket) -> str:
+    return f"{bucket.name}/{bucket.created}"
 
 
 def _with_acls(bucket: Bucket, resource: dict[str, Any], query: dict[str, str]) -> Bucket:

@@ -99,6 +99,13 @@ class Storage:
         self.context.activity.emit("storage", bucket.name, "bucket created")
         return bucket
 
+    def restore_bucket(self, name: str, generation: int) -> Bucket:
+        """Bring back a bucket that was deleted, empty as it then was. Raises StorageError 404, 409."""
+        bucket = self.catalog.restore(name, generation)
+        self._versions.add_bucket(name)
+        self.context.activity.emit("storage", name, "bucket restored")
+        return bucket
+
     def buckets(self) -> list[Bucket]:
         """All buckets in name order."""
         return self.catalog.all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 from google.api_core import exceptions as api
 from google.cloud import storage as gcs
 
@@ -62,3 +63,20 @@ def test_settings_are_patched(client: gcs.Client) -> None:
 
 def test_there_are_no_notification_configurations(bucket: gcs.Bucket) -> None:
     assert list(bucket.list_notifications()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"autoclass": {"enabled": True, "terminalStorageClass": "COLDLINE"}}, "terminalStorageClass: 'COLDLINE'"),
+        (
+            {"encryption": {"googleManagedEncryptionEnforcementConfig": {"restrictionMode": "Never"}}},
+            "encryption.googleManagedEncryptionEnforcementConfig.restrictionMode: 'Never'",
+        ),
+        ({"encryption": {"googleManagedEncryptionEnforcementConfig": "x"}}, "restrictionMode: 'x'"),
+    ],
+)
+def test_a_setting_that_there_is_not_is_refused(cloud: Cloud, settings: object, named: str) -> None:
+    answer = requests.patch(f"{cloud.url}/storage/v1/b/bkt", json=settings, timeout=10)
+
+    assert (answer.status_code, named in answer.json()["error"]["message"]) == (400, True)

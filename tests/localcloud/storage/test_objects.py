@@ -94,8 +94,12 @@ def test_a_range_names_its_place(cloud: Cloud, bucket: gcs.Bucket, size: int) ->
 
     part = requests.get(url, headers={"range": "bytes=2-4"}, timeout=10)
     assert (part.status_code, part.headers["content-range"], part.content) == (206, f"bytes 2-4/{size}", b"xxx")
-    beyond = requests.get(url, headers={"range": f"bytes={size}-"}, timeout=10)
-    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
+    longer = requests.get(url, headers={"range": f"bytes=-{size + 90}"}, timeout=10)
+    assert (longer.status_code, longer.headers["content-range"]) == (206, f"bytes 0-{size - 1}/{size}")
+    assert longer.content == b"x" * size
+    for nothing in (f"bytes={size}-", "bytes=-0"):
+        beyond = requests.get(url, headers={"range": nothing}, timeout=10)
+        assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{size}")
     for nonsense in ("bytes=4-2", f"bytes={'9' * 5000}-"):
         whole = requests.get(url, headers={"range": nonsense}, timeout=10)
         assert (whole.status_code, len(whole.content)) == (200, size)

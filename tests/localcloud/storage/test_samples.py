@@ -14,6 +14,7 @@ import requests
 from google.api_core import exceptions as api
 from google.cloud import storage as gcs
 from google.cloud.storage import transfer_manager
+from google.cloud.storage.bucket import EncryptionEnforcementConfig
 from google.cloud.storage.fileio import BlobReader
 
 from tests.localcloud.storage.storage_cloud import Cloud
@@ -63,6 +64,39 @@ def test_settings_of_a_bucket(client: gcs.Client) -> None:
     seen.patch()
     seen = client.get_bucket("bkt")
     assert (seen.labels, seen.cors, seen.default_kms_key_name) == ({}, [], None)
+
+
+def test_what_a_bucket_demands_of_the_encryption_of_its_objects(client: gcs.Client) -> None:
+    bucket = client.get_bucket("bkt")
+    bucket.encryption.google_managed_encryption_enforcement_config = EncryptionEnforcementConfig("FullyRestricted")
+    bucket.encryption.customer_managed_encryption_enforcement_config = EncryptionEnforcementConfig("NotRestricted")
+    bucket.patch()
+    seen = client.get_bucket("bkt").encryption
+    assert seen.google_managed_encryption_enforcement_config.restriction_mode == "FullyRestricted"
+    assert seen.customer_managed_encryption_enforcement_config.restriction_mode == "NotRestricted"
+    assert seen.google_managed_encryption_enforcement_config.effective_time is not None
+
+
+def test_storage_classes_change_by_themselves(client: gcs.Client) -> None:
+    bucket = client.get_bucket("bkt")
+    bucket.autoclass_enabled = True
+    bucket.patch()
+    seen = client.get_bucket("bkt")
+    assert (seen.autoclass_enabled, seen.autoclass_terminal_storage_class) == (True, "NEARLINE")
+    assert seen.autoclass_toggle_time is not None
+    seen.autoclass_terminal_storage_class = "ARCHIVE"
+    seen.patch()
+    changed = client.get_bucket("bkt")
+    assert changed.autoclass_terminal_storage_class == "ARCHIVE"
+    assert changed.autoclass_terminal_storage_class_update_time >= seen.autoclass_toggle_time
+    assert changed.autoclass_toggle_time == seen.autoclass_toggle_time
+    changed.autoclass_enabled = False
+    changed.patch()
+    assert client.get_bucket("bkt").autoclass_terminal_storage_class is None
+
+
+def test_buckets_of_regions_that_answer(client: gcs.Client) -> None:
+    assert [bucket.name for bucket in client.list_buckets(return_partial_success=True)] == ["bkt"]
 
 
 def test_lifecycle_rules_of_a_bucket(client: gcs.Client) -> None:
