@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
-from google.api_core.client_options import ClientOptions
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import pubsub_v1, storage
 
 from localcloud.activity import KEPT, Activity, Event
 from localcloud.clock import Clock
-from localcloud.cloud import CloudConfig, Deployment, LocalCloud, running
+from localcloud.cloud import LocalCloud
 from localcloud.faults import Fault
 from localcloud.pubsub.resources import SubscriptionSpec
+from localcloud.pytest_plugin import LocalCloudOfATest
 
 
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[LocalCloud]:
-    deployment = Deployment(
+@pytest.fixture
+def cloud(localcloud: LocalCloudOfATest) -> LocalCloud:
+    localcloud.deploy(
         buckets=("uploads",), topics=("orders",), subscriptions=(SubscriptionSpec("orders-pull", "orders"),)
     )
-    with running(CloudConfig(frozen_clock=True), lambda _: deployment) as cloud:
-        yield cloud
+    return localcloud.cloud
 
 
 def said(cloud: LocalCloud, since: int) -> list[tuple[str, str, str]]:
@@ -32,13 +29,10 @@ def said(cloud: LocalCloud, since: int) -> list[tuple[str, str, str]]:
 
 
 def test_what_clients_do_to_objects_is_noted(cloud: LocalCloud):
-    client = storage.Client(
-        project="local", credentials=AnonymousCredentials(), client_options={"api_endpoint": cloud.http_url}
-    )
     since = cloud.context.activity.latest
     cloud.faults.add(Fault("storage.objects.delete", action="fail_after"))
 
-    blob = client.bucket("uploads").blob("a/b.txt")
+    blob = storage.Client().bucket("uploads").blob("a/b.txt")
     blob.upload_from_string(b"four")
     with pytest.raises(Exception, match="Fault ordered"):
         blob.delete(retry=None)
@@ -50,10 +44,9 @@ def test_what_clients_do_to_objects_is_noted(cloud: LocalCloud):
     ]
 
 
-def test_a_message_is_followed_by_its_id(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", cloud.grpc_address)
+def test_a_message_is_followed_by_its_id(cloud: LocalCloud):
     since = cloud.context.activity.latest
-    with pubsub_v1.SubscriberClient(client_options=ClientOptions()) as subscriber:
+    with pubsub_v1.SubscriberClient() as subscriber:
         path = "projects/local/subscriptions/orders-pull"
         id_ = pubsub_v1.PublisherClient().publish("projects/local/topics/orders", b"1").result()
         received = subscriber.pull(subscription=path, max_messages=1).received_messages

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
-from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from localcloud.cloud import CloudConfig, Deployment, LocalCloud, running
+from localcloud.cloud import LocalCloud
 from localcloud.eventarc.state import Trigger
 from localcloud.faults import Fault
+from localcloud.pytest_plugin import LocalCloudOfATest
 from localcloud.workflows.state import WorkflowSpec
 
 FINALIZED = "google.cloud.storage.object.v1.finalized"
 ECHO = "main:\n  params: [event]\n  steps:\n  - end:\n      return: ${event}\n"
 
 
+pytestmark = pytest.mark.localcloud(frozen_clock=True)
+
+
 @pytest.fixture
-def cloud() -> Iterator[LocalCloud]:
-    deployment = Deployment(
+def cloud(localcloud: LocalCloudOfATest) -> LocalCloud:
+    localcloud.deploy(
         buckets=("uploads",),
         workflows=(WorkflowSpec("echo", ECHO),),
         triggers=(Trigger("on-upload", FINALIZED, {"bucket": "uploads"}, workflow="echo"),),
     )
-    with running(CloudConfig(frozen_clock=True), lambda _: deployment) as cloud:
-        yield cloud
+    return localcloud.cloud
 
 
-def upload(cloud: LocalCloud, name: str) -> storage.Blob:
-    options = {"api_endpoint": cloud.http_url}
-    client = storage.Client("local", credentials=AnonymousCredentials(), client_options=options)
-    blob = client.bucket("uploads").blob(name)
+def upload(name: str) -> storage.Blob:
+    blob = storage.Client().bucket("uploads").blob(name)
     blob.upload_from_string(b"x")
     return blob
 
@@ -50,7 +49,7 @@ def results(cloud: LocalCloud) -> list[dict[str, object]]:
 
 
 def test_an_upload_starts_a_workflow_with_the_event(cloud: LocalCloud) -> None:
-    blob = upload(cloud, "ü.txt")
+    blob = upload("ü.txt")
 
     [event] = results(cloud)
 
@@ -71,7 +70,7 @@ def test_an_upload_starts_a_workflow_with_the_event(cloud: LocalCloud) -> None:
 
 def test_a_start_that_fails_is_tried_again(cloud: LocalCloud) -> None:
     cloud.faults.add(Fault("workflows.executions.create", "echo"))
-    upload(cloud, "a.txt")
+    upload("a.txt")
     end = time.monotonic() + 20
     while cloud.faults.standing() or cloud.call(lambda: cloud.pubsub.is_idle()):
         assert time.monotonic() < end, "the fault did not hit"
