@@ -22,6 +22,7 @@ class Overview(msgspec.Struct):
     location: str
     http_url: str
     grpc_address: str
+    pubsub_address: str  # that of gRPC, unless Pub/Sub is Google's emulator
     state: str
     is_temporary: bool  # the state ends with the process
     time: float
@@ -62,6 +63,7 @@ def overview(cloud: LocalCloud) -> Overview:
         location=cloud.config.location,
         http_url=cloud.http_url,
         grpc_address=cloud.grpc_address,
+        pubsub_address=cloud.pubsub_address,
         state=str(cloud.context.store.directory),
         is_temporary=cloud.context.store.is_temporary,
         time=cloud.clock.time(),

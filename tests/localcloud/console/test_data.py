@@ -24,6 +24,7 @@ def test_the_overview_counts_what_is_there(http: Http):
     expected = {"buckets": 2, "subscriptions": 5, "services": 1, "workflows": 2, "triggers": 1, "schedules": 1}
     assert {name: overview[name] for name in expected} == expected
     assert overview["is_frozen"]
+    assert overview["pubsub_address"] == overview["grpc_address"]
 
 
 def test_a_folder_shows_what_is_below_a_prefix_page_by_page(http: Http, client: storage.Client):

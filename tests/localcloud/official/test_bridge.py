@@ -138,6 +138,13 @@ def test_the_topics_and_what_triggers_listen_with_are_in_google_s_emulator(offic
     assert list(listening) == [subscription("eventarc-us-central1-on-job-sub")]
 
 
+def test_the_live_page_says_where_it_is(official: Official) -> None:
+    with urllib.request.urlopen(f"{official.cloud.http_url}/_localcloud/console/overview") as answer:
+        overview = json.load(answer)
+
+    assert overview["pubsub_address"] == official.cloud.pubsub_address != overview["grpc_address"]
+
+
 def test_a_message_reaches_its_function_as_a_binary_cloud_event_with_its_own_id(official: Official) -> None:
     message_id = official.publish("jobs", b"\x00work", job_id="j1")
 

@@ -106,7 +106,7 @@ export function section(title, ...children) {
 
 /** Names and values below each other: [name, value] pairs; those without a value are left out. */
 export function facts(pairs) {
-  const shown = pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const shown = pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined && value !== false);
   return h(
     "dl",
     null,

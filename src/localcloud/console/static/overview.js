@@ -65,6 +65,7 @@ export const overview = {
         facts([
           ["HTTP", h("code", null, totals.http_url)],
           ["gRPC", h("code", null, totals.grpc_address)],
+          ["Google's Pub/Sub", totals.pubsub_address !== totals.grpc_address && h("code", null, totals.pubsub_address)],
           ["Project", totals.project],
           ["State", [h("code", null, totals.state), totals.is_temporary ? " (ends with the process)" : ""]],
         ]),
