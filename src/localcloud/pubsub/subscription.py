@@ -206,10 +206,11 @@ class Subscription:
 
         `of_topic` is what the topic kept; together with what the subscription kept it comes back.
         """
+        oldest = self._context.clock.time() - self._retention_s
         with self._context.store.transaction():
             self.backlog.drop_before(moment, self._keep_acknowledged)
             for row in self._retained.rows():
-                if row.published >= moment:
+                if row.published >= moment and row.published > oldest:
                     self.backlog.put([row])
                     self._retained.remove(row.id)
             self._restore(row for row in of_topic if row.published >= moment)

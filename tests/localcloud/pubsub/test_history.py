@@ -23,8 +23,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag:Depr
 
 JOBS, WORKERS = topic_path("jobs"), subscription_path("workers")
 SNAPSHOTS = f"projects/{PROJECT}/snapshots"
-DEADLINE_S, BACKOFF_S = 10.0, 5
-BACKOFF = duration_pb2.Duration(seconds=BACKOFF_S)
+DEADLINE_S, BACKOFF_S, RETENTION_S = 10.0, 5, 600
+BACKOFF, RETENTION = (duration_pb2.Duration(seconds=seconds) for seconds in (BACKOFF_S, RETENTION_S))
 
 
 class History(RuleBasedStateMachine):
@@ -73,6 +73,7 @@ class History(RuleBasedStateMachine):
             "enable_message_ordering": True,
             "enable_exactly_once_delivery": exactly_once,
             "retain_acked_messages": True,
+            "message_retention_duration": RETENTION,
             "retry_policy": {"minimum_backoff": BACKOFF, "maximum_backoff": BACKOFF},
         }
         self.subscriber.create_subscription(request=wanted)
@@ -128,10 +129,12 @@ class History(RuleBasedStateMachine):
         self.modify([self.out[text][0]], 60)
         self.out[text] = self.out[text][0], self.now + 60
 
-    @rule(seconds=st.sampled_from([1, 5, 11, 61]))
+    @rule(seconds=st.sampled_from([1, 5, 11, 61, 300]))
     def pass_time(self, seconds: int) -> None:
         self.cloud.advance(seconds=seconds)
         self.now += seconds
+        self.open = {text for text in self.open if self.is_kept(text)}
+        self.out = {text: out for text, out in self.out.items() if text in self.open}
         self.come_back([text for text, (_, end) in self.out.items() if end <= self.now])
 
     @precondition(lambda self: self.published)
@@ -140,7 +143,7 @@ class History(RuleBasedStateMachine):
         moments = sorted({moment for moment, _ in self.published.values()} | {self.now + 1})
         moment = data.draw(st.sampled_from(moments))
         self.subscriber.seek(request={"subscription": WORKERS, "time": datetime.fromtimestamp(moment, UTC)})
-        self.open = {text for text, (time, _) in self.published.items() if time >= moment}
+        self.open = {text for text, (time, _) in self.published.items() if time >= moment and self.is_kept(text)}
         self.forget_leases()
 
     @rule(target=snapshots)
@@ -153,7 +156,7 @@ class History(RuleBasedStateMachine):
     @rule(name=snapshots)
     def seek_to_a_snapshot(self, name: str) -> None:
         self.subscriber.seek(request={"subscription": WORKERS, "snapshot": name})
-        self.open = set(self.held[name])
+        self.open = {text for text in self.held[name] if self.is_kept(text)}
         self.forget_leases()
 
     @rule()
@@ -166,6 +169,9 @@ class History(RuleBasedStateMachine):
     def the_backlog_is_what_is_open(self) -> None:
         if self.published:
             assert self.cloud.call(lambda: self.cloud.pubsub.backlog("workers")) == len(self.open)
+
+    def is_kept(self, text: str) -> bool:
+        return self.published[text][0] > self.now - RETENTION_S
 
     def forget_leases(self) -> None:
         self.out.clear()

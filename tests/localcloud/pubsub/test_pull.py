@@ -158,6 +158,18 @@ def test_after_its_attempts_a_message_goes_to_the_dead_letter_topic(cloud: Cloud
     }
 
 
+def test_nothing_is_left_in_the_store_of_a_message_that_is_done_with(cloud: Cloud) -> None:
+    cloud.call(lambda: cloud.pubsub.create_topic("dead"))
+    with_subscription(cloud, dead_letter_topic="dead")
+    publish(cloud, "a")
+    cloud.subscriber().acknowledge(subscription=WORKERS, ack_ids=[pull(cloud)[0].ack_id])
+
+    def rows() -> list[int]:
+        return [cloud.context.store.count(table) for table in ("pubsub.messages", "pubsub.attempts", "pubsub.retained")]
+
+    assert cloud.call(rows) == [0, 0, 0]
+
+
 def test_messages_that_do_not_match_the_filter_are_not_kept(cloud: Cloud) -> None:
     with_subscription(cloud, filter='attributes.cluster = "l4"')
     publish(cloud, "yes", cluster="l4")

@@ -102,6 +102,19 @@ def test_acknowledged_messages_are_retained_for_the_retention_time_only(cloud: C
     assert pull(cloud) == ["new"]
 
 
+@pytest.mark.parametrize("holder", ["topic", "subscription"])
+def test_the_store_lets_go_of_what_is_retained_no_longer(cloud: Cloud, holder: str) -> None:
+    kept = {"message_retention_duration": seconds(600)}
+    with_topic(cloud, **(kept if holder == "topic" else {}))
+    subscribe(cloud, **({**kept, "retain_acked_messages": True} if holder == "subscription" else {}))
+    for text in ("old", "recent", "young"):
+        publish(cloud, text)
+        pull(cloud)
+        cloud.advance(minutes=6)
+
+    assert cloud.call(lambda: cloud.context.store.count("pubsub.retained")) == 2
+
+
 def test_what_was_retained_is_dropped_once_it_need_not_be(cloud: Cloud) -> None:
     subscriber = with_topic(cloud)
     subscribe(cloud, retain_acked_messages=True)
@@ -164,6 +177,37 @@ def test_a_snapshot_brings_back_what_was_open_then_and_came_since_to_any_subscri
         subscriber.seek(request={"subscription": name, "snapshot": SNAPSHOT})
         assert pull(cloud, name) == ["open", "since"]
         assert pull(cloud, name) == []
+
+
+def test_a_snapshot_brings_back_nothing_older_than_the_subscription_keeps(cloud: Cloud) -> None:
+    subscriber = with_topic(cloud)
+    subscribe(cloud, message_retention_duration=seconds(600))
+    publish(cloud, "old")
+    subscriber.create_snapshot(name=SNAPSHOT, subscription=WORKERS)
+    cloud.advance(minutes=5)
+    publish(cloud, "young")
+    cloud.advance(minutes=5)
+
+    def sought() -> int:
+        cloud.pubsub.seek_to_snapshot(WORKERS, SNAPSHOT)
+        return cloud.pubsub.backlog("workers")
+
+    assert cloud.call(sought) == 1
+    assert pull(cloud) == ["young"]
+
+
+def test_a_seek_brings_back_nothing_older_than_the_subscription_keeps(cloud: Cloud) -> None:
+    with_topic(cloud)
+    subscribe(cloud, message_retention_duration=seconds(600), retain_acked_messages=True)
+    publish(cloud, "old")
+    pull(cloud)
+    cloud.advance(minutes=10)
+
+    def sought() -> int:
+        cloud.pubsub.seek(WORKERS, 0.0)
+        return cloud.pubsub.backlog("workers")
+
+    assert cloud.call(sought) == 0
 
 
 def test_a_seek_acknowledges_what_the_snapshot_does_not_hold(cloud: Cloud) -> None:

@@ -18,6 +18,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberRestTransp
 from google.pubsub_v1.types import Encoding, Schema
 
 from localcloud.faults import Fault
+from localcloud.pubsub import rest as rest_module
 from localcloud.pubsub.api import METHODS
 from tests.localcloud.pubsub.pubsub_cloud import PATIENCE_S, PROJECT, Cloud, subscription_path, topic_path
 
@@ -158,6 +159,14 @@ def test_an_invalid_ack_id_of_an_exactly_once_subscription_is_told_in_the_detail
         "EXACTLY_ONCE_ACKID_FAILURE",
         {"1-2": "PERMANENT_FAILURE_INVALID_ACK_ID"},
     )
+
+
+def test_a_body_that_is_too_large_is_refused(cloud: Cloud, rest: Clients, monkeypatch: pytest.MonkeyPatch) -> None:
+    rest.prepare()
+    monkeypatch.setattr(rest_module, "MAX_REQUEST_BYTES", 1000)
+
+    with pytest.raises(exceptions.BadRequest, match="larger than 1000 bytes"):
+        rest.publisher.publish(topic=JOBS, messages=[{"data": b"x" * 1000}])
 
 
 def test_a_pull_whose_caller_hangs_up_takes_no_message(rest: Clients, cloud: Cloud) -> None:
