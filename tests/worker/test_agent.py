@@ -371,6 +371,19 @@ class TestIdle:
 
         assert (assigned.became, vm.deleted) == ("given back", True)
 
+    def test_one_that_may_not_delete_itself_takes_nothing_and_tries_on(self, vm: Vm) -> None:
+        vm.agent.end()
+        vm.fails = always("delete", error=PermanentError)
+        for _ in range(3):
+            with pytest.raises(PermanentError):
+                vm.agent.step()
+        assigned = vm.a_job()
+        vm.fails = lambda _: None
+
+        vm.run(1)
+
+        assert (vm.deleted, assigned.became) == (True, None)
+
 
 def a_life(vm: Vm) -> None:
     """One job from its assignment to the end of the VM."""

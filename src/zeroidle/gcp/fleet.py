@@ -56,8 +56,12 @@ class GoogleFleet:
             # One call, however often the client sends it. A VM asked for again later is another call.
             request_id=str(uuid.uuid4()),
         )
-        with self._translated(ref):
-            self._groups.create_instances_unary(request, timeout=TIMEOUT_S)
+        try:
+            with self._translated(ref):
+                self._groups.create_instances_unary(request, timeout=TIMEOUT_S)
+        except PermanentError:
+            if self._find(ref) is None:  # else it was asked for in between, and a name is given once
+                raise
 
     def view(self, ref: VmRef) -> VmView:
         """How the VM is doing; GONE if there is none of that name."""
