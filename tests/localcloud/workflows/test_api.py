@@ -5,38 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import grpc
 import pytest
-import uvicorn
 from google.api_core import exceptions
 from google.cloud import workflows_v1
 from google.cloud.workflows import executions_v1
 
-from localcloud import gateway
 from localcloud.faults import Fault
-from localcloud.interruptions import Interceptor, interruptible
 from localcloud.workflows import api
 from localcloud.workflows.requests import TriggerRequest
 from localcloud.workflows.table import METHODS, Method
-from tests.localcloud.workflows.workflows_cloud import Cloud, running_cloud
+from tests.localcloud.workflows.served import SLEEPER, Served, on_wire
 
-SLEEPER = """
-main:
-  params: [args]
-  steps:
-    - nap:
-        call: sys.sleep
-        args: {seconds: 100}
-    - out:
-        return: ${args}
-"""
 FAILING = """
 main:
   steps:
@@ -47,52 +29,6 @@ inner:
     - look:
         return: ${json.decode("{}").b}
 """
-
-
-@dataclass
-class Served:
-    """A cloud behind both wires."""
-
-    cloud: Cloud
-    client: executions_v1.ExecutionsAsyncClient
-    http: aiohttp.ClientSession
-    channel: Any
-    url: str
-    grpc_address: str
-
-    async def rest(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        async with self.http.request(method, f"{self.url}/v1/{path}", **options) as response:
-            return response.status, await response.json()
-
-
-@asynccontextmanager
-async def served() -> AsyncIterator[Served]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with running_cloud(http_url=url) as cloud, aiohttp.ClientSession() as session:
-        app = gateway.application(interruptible(cloud.context.faults, "workflows", api.routes(cloud.workflows)))
-        rest = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False))
-        serving = asyncio.create_task(rest.serve([listener]))
-        server = grpc.aio.server(interceptors=[Interceptor(cloud.context.faults)])
-        server.add_generic_rpc_handlers(tuple(api.grpc_handlers(cloud.workflows)))
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            transport = executions_v1.services.executions.transports.ExecutionsGrpcAsyncIOTransport(channel=channel)
-            client = executions_v1.ExecutionsAsyncClient(transport=transport)
-            yield Served(cloud, client, session, channel, url, f"127.0.0.1:{port}")
-        await server.stop(None)
-        await cloud.workflows.stop()  # before the server that it may be calling
-        rest.should_exit = True
-        await serving
-
-
-def on_wire(scenario: Callable[[Served], Coroutine[Any, Any, None]]) -> None:
-    async def scene() -> None:
-        async with served() as both:
-            await asyncio.wait_for(scenario(both), 30)
-
-    asyncio.run(scene())
 
 
 def test_the_executions_client_starts_an_execution_and_sees_its_result() -> None:
@@ -317,80 +253,6 @@ def test_the_workflows_client_finds_what_is_deployed() -> None:
         assert dict(found.user_env_vars) == {"SIZE": "2"}
         listed = [each.name async for each in await client.list_workflows(parent=name.partition("/workflows")[0])]
         assert listed == [name]
-
-    on_wire(scenario)
-
-
-def test_a_callback_wakes_its_execution_and_a_second_one_waits() -> None:
-    source = """
-main:
-  steps:
-    - open:
-        call: events.create_callback_endpoint
-        args: {http_callback_method: POST}
-        result: endpoint
-    - first:
-        call: events.await_callback
-        args: {callback: '${endpoint}'}
-        result: one
-    - pause:
-        call: sys.sleep
-        args: {seconds: 10}
-    - second:
-        call: events.await_callback
-        args: {callback: '${endpoint}'}
-        result: two
-    - out:
-        return: ['${one.http_request.body.n}', '${two.http_request.body.n}']
-"""
-
-    async def scenario(both: Served) -> None:
-        name = (await both.client.create_execution(parent=both.cloud.deploy(source))).name
-        await both.cloud.until(lambda: bool(both.cloud.workflows.callbacks(name).endpoints()), advance=False)
-        _, listed = await both.rest("GET", f"{name}/callbacks")
-        endpoint = listed["callbacks"][0]["name"]
-
-        assert (await both.rest("POST", endpoint, json={"n": 1}))[0] == 200
-        await both.cloud.until(lambda: both.cloud.workflows.get(name).current == ("main", "pause"), advance=False)
-        assert (await both.rest("POST", endpoint, json={"n": 2}))[0] == 200
-        assert (await both.rest("POST", endpoint, json={"n": 3}))[0] == 429
-        ended = await both.cloud.finished(name)
-
-        assert json.loads(ended.result or "") == [1, 2]
-        assert (await both.rest("POST", endpoint, json={"n": 4}))[0] == 404
-
-    on_wire(scenario)
-
-
-def test_a_callback_endpoint_is_listed_with_who_waits_and_what_came() -> None:
-    source = """
-- open:
-    call: events.create_callback_endpoint
-    args: {http_callback_method: PUT}
-    result: endpoint
-- nap:
-    call: sys.sleep
-    args: {seconds: 10}
-- wait:
-    call: events.await_callback
-    args: {callback: '${endpoint}'}
-"""
-
-    async def scenario(both: Served) -> None:
-        name = (await both.client.create_execution(parent=both.cloud.deploy(source))).name
-        await both.cloud.until(both.cloud.waits, advance=False)
-        _, listed = await both.rest("GET", f"{name}/callbacks")
-        endpoint = listed["callbacks"][0]["name"]
-
-        assert (await both.http.post(f"{both.url}/v1/{endpoint}")).status == 405
-        _, before = await both.rest("GET", f"{name}/callbacks")
-        await both.rest("PUT", endpoint, json={"n": 1})
-        _, after = await both.rest("GET", f"{name}/callbacks")
-
-        assert before["callbacks"] == [{"name": endpoint, "method": "PUT", "waiters": "0"}]
-        assert json.loads(after["callbacks"][0]["availablePayloads"][0])["http_request"]["body"] == {"n": 1}
-        await both.cloud.finished(name)
-        assert (await both.rest("GET", f"{name}/callbacks"))[1] == {}
 
     on_wire(scenario)
 

@@ -15,7 +15,7 @@ from google.longrunning import operations_pb2, operations_pb2_grpc
 
 from localcloud.workflows import operations
 from localcloud.workflows.definitions import MAX_REVISIONS
-from tests.localcloud.workflows.test_api import SLEEPER, Served, on_wire
+from tests.localcloud.workflows.served import SLEEPER, Served, on_wire
 from tests.localcloud.workflows.workflows_cloud import Cloud, on_cloud
 
 PARENT = "projects/demo/locations/us-central1"

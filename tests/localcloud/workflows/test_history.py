@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from localcloud.workflows import history
-from tests.localcloud.workflows.test_api import SLEEPER, Served, on_wire
+from tests.localcloud.workflows.served import SLEEPER, Served, on_wire
 
 SOURCE = """
 main:

@@ -131,3 +131,20 @@ def test_executions_of_a_state_from_before_there_was_an_order_are_listed(tmp_pat
         cloud.context.store.close()
 
     asyncio.run(scenario())
+
+
+def test_executions_are_forgotten_90_days_after_their_end() -> None:
+    async def scenario(cloud: Cloud) -> None:
+        old = (await cloud.run("- out:\n    return: 1\n")).name
+        cloud.clock.advance(hours=24 * 45)
+        new = (await cloud.run("- out:\n    return: 1\n")).name
+        cloud.clock.advance(hours=24 * 45 + 1)
+
+        parent = cloud.workflows.resource_name("flow")
+        assert [each.name for _, each in cloud.workflows.newest(parent)] == [new]
+        with pytest.raises(ApiError):
+            cloud.workflows.get(old)
+        assert len(list(cloud.context.store.items("workflows.steps"))) == 1
+        assert len(list(cloud.context.store.items("workflows.ended"))) == 1
+
+    on_cloud(scenario)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import textwrap
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -139,3 +140,17 @@ def on_cloud(scenario: Callable[[Cloud], Coroutine[Any, Any, Any]], **options: A
             return await scenario(cloud)
 
     return asyncio.run(scene())
+
+
+def steps(text: str, *subworkflows: str) -> str:
+    """A workflow of these steps."""
+    body = textwrap.indent(textwrap.dedent(text).strip("\n"), "    ")
+    return "main:\n  params: [args]\n  steps:\n" + body + "\n" + "".join(map(textwrap.dedent, subworkflows))
+
+
+def result_of(text: str, *subworkflows: str, argument: Any = None) -> Any:
+    return on_cloud(lambda cloud: cloud.result(steps(text, *subworkflows), argument))
+
+
+def error_of(text: str, *subworkflows: str, argument: Any = None) -> Any:
+    return on_cloud(lambda cloud: cloud.error(steps(text, *subworkflows), argument))
