@@ -15,7 +15,7 @@ from localcloud.pubsub.retained import Row, message_key, row_of
 from localcloud.store import Store
 
 MESSAGES, ATTEMPTS = "pubsub.messages", "pubsub.attempts"
-_PAGE = 500  # messages read ahead
+PAGE = 500  # messages read ahead
 _PAGE_BYTES = 2**20  # of them, payloads that are kept until they go out
 
 
@@ -51,7 +51,7 @@ class Backlog:
         if self._store.get(MESSAGES, self._key(last)) is None:
             return False
         self._admitted = last
-        room = 0 if self._unread else max(0, _PAGE - len(self.queue))
+        room = 0 if self._unread else max(0, PAGE - len(self.queue))
         for row in rows[:room]:
             self._enqueue(row)
         self._unread += len(rows[room:])
@@ -166,7 +166,7 @@ class Backlog:
 
     def _read_page(self) -> None:
         before = self._read
-        for row in self._unread_rows(limit=_PAGE):
+        for row in self._unread_rows(limit=PAGE):
             self._enqueue(row)
             self._unread -= 1
         if self._read == before:  # what was counted has gone with a transaction that was rolled back

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from localcloud.pubsub import backlog
 from tests.localcloud.pubsub.pubsub_cloud import PATIENCE_S, PROJECT, START, Cloud, subscription_path, topic_path
 
 pytestmark = pytest.mark.filterwarnings("ignore:The return_immediately flag:DeprecationWarning")
@@ -41,6 +42,7 @@ class History(RuleBasedStateMachine):
         self.out: dict[str, tuple[str, float]] = {}  # ack id and end of the lease, by payload
         self.waiting: dict[str, float] = {}  # end of the backoff, by payload
         self.held: dict[str, set[str]] = {}  # by snapshot; what is published later belongs to all
+        self.page = backlog.PAGE
         self.begin()
 
     def begin(self) -> None:
@@ -57,6 +59,7 @@ class History(RuleBasedStateMachine):
             delivered += [text for text, _ in received]
             self.subscriber.acknowledge(subscription=WORKERS, ack_ids=[ack_id for _, ack_id in received])
         self.cloud.close()
+        backlog.PAGE = self.page
         shutil.rmtree(self.directory)
 
         assert sorted(delivered) == sorted(self.open)
@@ -64,8 +67,9 @@ class History(RuleBasedStateMachine):
             of_key = [text for text in delivered if self.published[text][1] == key]
             assert of_key == sorted(of_key, key=list(self.published).index)
 
-    @initialize(exactly_once=st.booleans())
-    def subscribe(self, exactly_once: bool) -> None:
+    @initialize(exactly_once=st.booleans(), page=st.sampled_from([1, 3, 500]))
+    def subscribe(self, exactly_once: bool, page: int) -> None:
+        backlog.PAGE = page
         self.publisher.create_topic(name=JOBS)
         wanted = {
             "name": WORKERS,

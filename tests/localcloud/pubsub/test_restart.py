@@ -71,6 +71,25 @@ def test_a_restart_keeps_the_backlog_and_the_delivery_attempts(tmp_path: Path) -
     assert [(each.message.data, each.delivery_attempt) for each in pulled.received_messages] == [(b"a", 2)]
 
 
+def test_a_restart_knows_that_a_lease_taken_back_for_an_earlier_message_was_no_attempt(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.call(lambda: cloud.pubsub.create_topic("jobs"))
+    cloud.call(lambda: cloud.pubsub.create_topic("dead"))
+    spec = SubscriptionSpec("workers", "jobs", dead_letter_topic="dead", ordered=True)
+    cloud.call(lambda: cloud.pubsub.create_subscription(spec))
+    keyed = [PublishedMessage(data, ordering_key="k") for data in (b"a", b"b")]
+    cloud.call(lambda: cloud.pubsub.publish("jobs", keyed))
+    first, _ = cloud.subscriber().pull(subscription=WORKERS, max_messages=10).received_messages
+    cloud.subscriber().modify_ack_deadline(subscription=WORKERS, ack_ids=[first.ack_id], ack_deadline_seconds=0)
+    cloud.close()
+
+    again = Cloud(tmp_path)
+    pulled = again.subscriber().pull(subscription=WORKERS, max_messages=10)
+    again.close()
+
+    assert [(each.message.data, each.delivery_attempt) for each in pulled.received_messages] == [(b"a", 2), (b"b", 1)]
+
+
 def test_a_message_of_a_transaction_that_is_rolled_back_is_never_delivered(cloud: Cloud, receiver: Receiver) -> None:
     cloud.call(lambda: cloud.pubsub.create_topic("jobs"))
     spec = SubscriptionSpec("workers", "jobs", push_endpoint=f"{receiver.url}/")
