@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from tests.services.postprocess.memory_objects import MemoryObjects
+from tests.services.postprocess.crashing_objects import CrashingObjects
 from zeroidle.contracts import codec, names, shards
 from zeroidle.contracts.services import Folder, InputOptions, ObjectRef, PostprocessRequest, Stage
 
@@ -30,13 +30,13 @@ def a_request(attempt: int, name: str = "reviews.jsonl") -> PostprocessRequest:
     )
 
 
-def put_record(store: MemoryObjects, attempt: int, state: str = "RUNNING") -> None:
+def put_record(store: CrashingObjects, attempt: int, state: str = "RUNNING") -> None:
     record = codec.encode({"job_id": JOB, "attempt": attempt, "state": state, "more": 1})
     store.write(ObjectRef(bucket=JOBS, name=names.job_record(JOB)), record)
 
 
 def fill(
-    store: MemoryObjects, attempt: int, *, rejected: int = 2, score_shift: float = 0.0, last_model: str = MODEL
+    store: CrashingObjects, attempt: int, *, rejected: int = 2, score_shift: float = 0.0, last_model: str = MODEL
 ) -> None:
     """Write record, manifest, shards, predictions and rejected records of one attempt."""
     put_record(store, attempt)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.services.postprocess import attempts
-from tests.services.postprocess.memory_objects import MemoryObjects
+from tests.services.postprocess.crashing_objects import CrashingObjects
 
 
 @pytest.fixture
-def objects() -> MemoryObjects:
+def objects() -> CrashingObjects:
     """Storage that holds attempt 1 with all shards predicted."""
-    store = MemoryObjects()
+    store = CrashingObjects()
     attempts.fill(store, attempt=1)
     return store

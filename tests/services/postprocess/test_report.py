@@ -8,11 +8,11 @@ import pytest
 from services.postprocess import report, summary
 from services.postprocess.tally import EXAMPLES, Tally
 from tests.services.postprocess.attempts import a_request
-from tests.services.postprocess.memory_objects import MemoryObjects
+from tests.services.postprocess.crashing_objects import CrashingObjects
 from zeroidle.contracts import codec, shards
 
 
-def a_page(objects: MemoryObjects, classes: list[str], records: int) -> tuple[str, Tally]:
+def a_page(objects: CrashingObjects, classes: list[str], records: int) -> tuple[str, Tally]:
     """The report of records whose labels go round the classes, each expected to be the one before."""
     request = a_request(1)
     manifest = codec.decode(objects.read(request.work.child(shards.MANIFEST))[0], shards.Manifest)
@@ -31,7 +31,7 @@ def a_page(objects: MemoryObjects, classes: list[str], records: int) -> tuple[st
     return report.render(result, tally, []), tally
 
 
-def test_of_a_thousand_classes_the_most_frequent_are_shown_and_the_others_together(objects: MemoryObjects) -> None:
+def test_of_a_thousand_classes_the_most_frequent_are_shown_and_the_others_together(objects: CrashingObjects) -> None:
     page, tally = a_page(objects, [f"class-{number:03}" for number in range(1000)], 2010)
 
     assert len(page) < 100_000
@@ -42,7 +42,7 @@ def test_of_a_thousand_classes_the_most_frequent_are_shown_and_the_others_togeth
     assert tally.labels.total() == sum(counts.sum() for counts in tally.histogram.values()) == 2010
 
 
-def test_a_model_with_one_label_has_a_report(objects: MemoryObjects) -> None:
+def test_a_model_with_one_label_has_a_report(objects: CrashingObjects) -> None:
     page, _ = a_page(objects, ["toxic"], 10)
 
     assert "surely toxic" in page
@@ -57,7 +57,7 @@ def test_a_model_with_one_label_has_a_report(objects: MemoryObjects) -> None:
         pytest.param("{{ 7 * 7 }}", "{{ 7 * 7 }}", id="template"),
     ],
 )
-def test_labels_are_escaped(objects: MemoryObjects, label: str, shown: str) -> None:
+def test_labels_are_escaped(objects: CrashingObjects, label: str, shown: str) -> None:
     page, _ = a_page(objects, [label, "other"], 10)
 
     assert shown in page

@@ -11,7 +11,7 @@ import pytest
 from services.postprocess import step
 from tests.services.postprocess import attempts
 from tests.services.postprocess.attempts import JOB, JOBS, OUTPUT, TEXTS, a_request
-from tests.services.postprocess.memory_objects import Crash, MemoryObjects
+from tests.services.postprocess.crashing_objects import Crash, CrashingObjects
 from zeroidle.contracts import codec, shards
 from zeroidle.contracts.services import ObjectRef
 from zeroidle.errors import PermanentError
@@ -24,15 +24,14 @@ def now() -> float:
     return 105.0
 
 
-def published(objects: MemoryObjects) -> dict[str, bytes]:
+def published(objects: CrashingObjects) -> dict[str, bytes]:
     return {
-        name.removeprefix(f"{PREFIX}/"): data
-        for (bucket, name), (data, _, _) in sorted(objects.data.items())
-        if bucket == OUTPUT
+        name.removeprefix(f"{PREFIX}/"): objects.read(ObjectRef(bucket=OUTPUT, name=name))[0]
+        for name in objects.names(OUTPUT)
     }
 
 
-def test_all_records_of_all_shards_are_in_both_files(objects: MemoryObjects) -> None:
+def test_all_records_of_all_shards_are_in_both_files(objects: CrashingObjects) -> None:
     step.postprocess(a_request(1), objects, now)
 
     files = published(objects)
@@ -50,7 +49,7 @@ def test_all_records_of_all_shards_are_in_both_files(objects: MemoryObjects) -> 
     }
 
 
-def test_the_summary_counts_labels_confidence_accuracy_and_cost(objects: MemoryObjects) -> None:
+def test_the_summary_counts_labels_confidence_accuracy_and_cost(objects: CrashingObjects) -> None:
     response = step.postprocess(a_request(1), objects, now)
 
     summary = json.loads(published(objects)["summary.json"])
@@ -65,7 +64,7 @@ def test_the_summary_counts_labels_confidence_accuracy_and_cost(objects: MemoryO
     assert summary["elapsed_s"] == pytest.approx(5.0)
 
 
-def test_the_report_loads_nothing_and_escapes_what_the_input_says(objects: MemoryObjects) -> None:
+def test_the_report_loads_nothing_and_escapes_what_the_input_says(objects: CrashingObjects) -> None:
     step.postprocess(a_request(1, "reviews.jsonl"), objects, now)
 
     page = published(objects)["report.html"].decode()
@@ -76,16 +75,16 @@ def test_the_report_loads_nothing_and_escapes_what_the_input_says(objects: Memor
     assert "<b>{oops" not in page
 
 
-def test_the_result_comes_with_the_summary_last(objects: MemoryObjects) -> None:
+def test_the_result_comes_with_the_summary_last(objects: CrashingObjects) -> None:
     response = step.postprocess(a_request(1), objects, now)
 
     assert sorted(published(objects)) == FILES
     assert response.files[-1] == f"{PREFIX}/summary.json"
-    generations = {name: objects.data[(OUTPUT, name)][1] for name in response.files}
+    generations = {name: objects.read(ObjectRef(bucket=OUTPUT, name=name))[1] for name in response.files}
     assert max(generations, key=lambda name: generations[name]) == f"{PREFIX}/summary.json"
 
 
-def test_a_repeated_request_changes_nothing(objects: MemoryObjects) -> None:
+def test_a_repeated_request_changes_nothing(objects: CrashingObjects) -> None:
     first = step.postprocess(a_request(1), objects, now)
     before = published(objects)
 
@@ -99,9 +98,9 @@ def test_a_repeated_request_changes_nothing(objects: MemoryObjects) -> None:
 def test_a_crash_at_any_write_is_finished_by_the_next_request(after: bool) -> None:
     crashes = 0
     while True:
-        objects = MemoryObjects()
+        objects = CrashingObjects()
         attempts.fill(objects, attempt=1)
-        objects.crash_at, objects.after = crashes, after
+        objects.crash_at, objects.after_effect = crashes, after
         try:
             step.postprocess(a_request(1), objects, now)
         except Crash:
@@ -118,7 +117,7 @@ def test_a_crash_at_any_write_is_finished_by_the_next_request(after: bool) -> No
 
 def test_a_later_attempt_publishes_what_an_earlier_one_claimed() -> None:
     """Attempt 1 dies between its claim and its last copy; attempt 2 has other numbers, and must not mix them in."""
-    objects = MemoryObjects()
+    objects = CrashingObjects()
     attempts.fill(objects, attempt=1)
     objects.crash_at = 6
     with pytest.raises(Crash):
@@ -138,7 +137,7 @@ def test_a_later_attempt_publishes_what_an_earlier_one_claimed() -> None:
 @pytest.mark.parametrize(
     ("attempt", "state"), [(2, "RUNNING"), (1, "STOPPED"), (1, "FAILED")], ids=["newer attempt", "stopped", "failed"]
 )
-def test_an_attempt_that_is_not_current_publishes_nothing(objects: MemoryObjects, attempt: int, state: str) -> None:
+def test_an_attempt_that_is_not_current_publishes_nothing(objects: CrashingObjects, attempt: int, state: str) -> None:
     attempts.put_record(objects, attempt, state)
 
     with pytest.raises(PermanentError) as caught:
@@ -148,7 +147,7 @@ def test_an_attempt_that_is_not_current_publishes_nothing(objects: MemoryObjects
     assert published(objects) == {}
 
 
-def test_a_shard_without_predictions_is_named(objects: MemoryObjects) -> None:
+def test_a_shard_without_predictions_is_named(objects: CrashingObjects) -> None:
     objects.delete(a_request(1).work.child(shards.predictions_name(1)))
 
     with pytest.raises(PermanentError, match="shard 1 has no predictions") as caught:
@@ -158,7 +157,7 @@ def test_a_shard_without_predictions_is_named(objects: MemoryObjects) -> None:
     assert published(objects) == {}
 
 
-def test_predictions_of_other_records_are_refused(objects: MemoryObjects) -> None:
+def test_predictions_of_other_records_are_refused(objects: CrashingObjects) -> None:
     work = a_request(1).work
     other, _ = objects.read(work.child(shards.predictions_name(0)))
     objects.write(work.child(shards.predictions_name(1)), other)
@@ -168,7 +167,7 @@ def test_predictions_of_other_records_are_refused(objects: MemoryObjects) -> Non
 
 
 def test_shards_predicted_by_different_models_are_no_result() -> None:
-    objects = MemoryObjects()
+    objects = CrashingObjects()
     attempts.fill(objects, attempt=1, last_model="sentiment-minilm@2")
 
     with pytest.raises(PermanentError, match=r"sentiment-minilm@1, sentiment-minilm@2") as caught:
@@ -179,7 +178,7 @@ def test_shards_predicted_by_different_models_are_no_result() -> None:
 
 
 def test_a_result_without_rejected_records_has_no_rejected_file() -> None:
-    objects = MemoryObjects()
+    objects = CrashingObjects()
     attempts.fill(objects, attempt=1, rejected=0)
 
     step.postprocess(a_request(1), objects, now)
@@ -187,7 +186,7 @@ def test_a_result_without_rejected_records_has_no_rejected_file() -> None:
     assert "rejected.jsonl" not in published(objects)
 
 
-def test_the_claim_names_the_attempt_whose_files_are_the_result(objects: MemoryObjects) -> None:
+def test_the_claim_names_the_attempt_whose_files_are_the_result(objects: CrashingObjects) -> None:
     step.postprocess(a_request(1), objects, now)
 
     data, _ = objects.read(ObjectRef(bucket=JOBS, name=f"claims/{JOB}-result"))
