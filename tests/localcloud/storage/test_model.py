@@ -138,6 +138,29 @@ class Model(RuleBasedStateMachine):
             (winner,) = [generation for generation in pool.map(write, range(writers)) if generation]
         self.create(name, Version(winner, data))
 
+    @rule(name=NAMES, writers=st.integers(2, 4))
+    def race_to_patch(self, name: str, writers: int) -> None:
+        """Several writers, each on the condition that nobody has changed the metadata: one wins."""
+        known = self.live.get(name)
+        if known is None:
+            return
+        seen = known.metageneration
+
+        def patch(number: int) -> str:
+            blob = self.bucket.blob(name)
+            blob.metadata = {"winner": str(number)}
+            try:
+                blob.patch(if_metageneration_match=seen)
+            except api.PreconditionFailed:
+                return ""
+            return str(number)
+
+        with ThreadPoolExecutor(writers) as pool:
+            (winner,) = filter(None, pool.map(patch, range(writers)))
+        known.metadata = {**known.metadata, "winner": winner}
+        known.metageneration += 1
+        self.told += 1
+
     @rule(name=NAMES, writers=st.integers(2, 3))
     def pile_up(self, name: str, writers: int) -> None:
         """Several writers without a condition: all win, one after the other."""
