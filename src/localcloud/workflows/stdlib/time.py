@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 from localcloud.workflows import choices
 from localcloud.workflows.errors import value_error
@@ -21,13 +21,19 @@ def _format(seconds: Value, timezone: Value = "UTC") -> Value:
 
     try:
         zone = zoneinfo.ZoneInfo(expect(timezone, str, "timezone"))
-        local = (_EPOCH + timedelta(microseconds=round(moment * 1_000_000))).astimezone(zone)
+        local = _in_whole_minutes((_EPOCH + timedelta(microseconds=round(moment * 1_000_000))).astimezone(zone))
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise value_error(f"unknown time zone {timezone!r}") from error
     except OverflowError as error:
         raise value_error(f"seconds {moment} is out of range") from error
     zone_text = "Z" if local.utcoffset() == timedelta(0) else local.isoformat()[-6:]
-    return f"{local:%Y-%m-%dT%H:%M:%S}{choices.time_fraction(local.microsecond)}{zone_text}"
+    return f"{local.isoformat()[:19]}{choices.time_fraction(local.microsecond)}{zone_text}"
+
+
+def _in_whole_minutes(local: datetime) -> datetime:
+    """The same moment at an offset that RFC 3339 can write: offsets from before standard time have seconds."""
+    offset = local.utcoffset() or timedelta(0)
+    return local.astimezone(timezone(timedelta(minutes=round(offset / timedelta(minutes=1)))))
 
 
 @pure("time.parse")
