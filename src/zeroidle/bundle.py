@@ -94,6 +94,15 @@ class GpuPrice(Contract, frozen=True, kw_only=True):
     standard: Usd | None = None
     spot: Usd | None = None
     flex_start: Usd | None = field(default=None, name="flex-start")
+    derived: list[Provisioning] = field(default_factory=list)  # of these, not as in the source
+
+
+class PriceList(Contract, frozen=True, kw_only=True):
+    """Where `machines.prices` come from, and when they were read there."""
+
+    source: Annotated[str, Meta(pattern="^https://")]
+    read_on: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    derived: list[Provisioning] = field(default_factory=list)  # ways of buying that it has no prices of
 
 
 class Cluster(Contract, frozen=True, kw_only=True):
@@ -121,6 +130,7 @@ class Machines(Contract, frozen=True, kw_only=True):
     image: str  # of a job that names none
     limits: MachineLimits
     clusters: dict[ClusterName, Cluster]
+    price_list: PriceList
     prices: dict[Name, dict[RegionName, GpuPrice]]
 
 

@@ -105,6 +105,10 @@ def catalog(deployed: Bundle) -> Catalog:
             gpus=spec.gpus,
             max_per_region=spec.max_per_region,
             usd_per_hour={region: _usd_per_hour(price, spec) for region, price in machines.prices[spec.price].items()},
+            derived={
+                region: frozenset([*price.derived, *machines.price_list.derived])
+                for region, price in machines.prices[spec.price].items()
+            },
         )
         for name, spec in machines.clusters.items()
     }

@@ -20,6 +20,7 @@ from zeroidle_cli.output import Column, age, table
 
 Place = tuple[str, str]  # cluster, region
 CHOSEN = "✔"
+DERIVED = "~"  # before a price that is no list price
 
 
 def market(connection: Connection) -> Market:
@@ -73,13 +74,17 @@ def offers_table(
     rows: list[list[str | Text]] = []
     for offer in shown:
         cluster = catalog.clusters[offer.cluster]
-        price = f"{offer.usd_per_hour:,.2f}"
+        price = f"{DERIVED if _is_derived(offer, catalog) else ''}{offer.usd_per_hour:,.2f}"
         row: list[str | Text] = [offer.cluster, cluster.machine_type, str(cluster.gpus), offer.region, price]
         row.append(Text("open", "green") if offer.is_open else Text(closed(offer, now), "yellow"))
         if chosen is not None:
             row.append(Text(CHOSEN if (offer.cluster, offer.region) in chosen else "", "bold green"))
         rows.append(row)
     return table(columns, rows)
+
+
+def _is_derived(offer: Offer, catalog: Catalog) -> bool:
+    return offer.provisioning in catalog.clusters[offer.cluster].derived.get(offer.region, ())
 
 
 def closed(offer: Offer, now: float) -> str:
@@ -101,6 +106,7 @@ def document(offer: Offer, catalog: Catalog, chosen: Collection[Place] | None = 
         "region": offer.region,
         "provisioning": offer.provisioning,
         "usd_per_hour": offer.usd_per_hour,
+        "price_derived": _is_derived(offer, catalog),
         "open": offer.is_open,
         "closed_for": offer.closed_for,
         "code": offer.code or None,

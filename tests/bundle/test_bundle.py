@@ -44,6 +44,61 @@ def test_the_clusters_are_those_that_google_sells() -> None:
     assert [name for name, spec in machines.clusters.items() if spec.attached] == ["1xv100", "4xv100", "8xv100"]
 
 
+A2_REGIONS = {
+    "asia-northeast1", "asia-northeast3", "asia-southeast1", "europe-west4", "me-west1", "us-central1", "us-east1",
+    "us-west1", "us-west3", "us-west4",
+}  # fmt: skip
+
+
+ULTRA_REGIONS = {"asia-southeast1", "europe-west4", "us-central1", "us-east4", "us-east5"}
+
+
+@pytest.mark.parametrize(
+    ("cluster", "machine_type", "at_most", "regions"),
+    [
+        ("1xv100", "n1-highmem-8", 8, {"us-central1"}),
+        ("4xv100", "n1-highmem-16", 2, {"us-central1"}),
+        ("8xv100", "n1-highmem-32", 1, {"us-central1"}),
+        ("1xa100-40gb", "a2-highgpu-1g", 16, A2_REGIONS),
+        ("2xa100-40gb", "a2-highgpu-2g", 8, A2_REGIONS),
+        ("4xa100-40gb", "a2-highgpu-4g", 4, A2_REGIONS),
+        ("8xa100-40gb", "a2-highgpu-8g", 2, A2_REGIONS),
+        (
+            "1xa100-80gb",
+            "a2-ultragpu-1g",
+            16,
+            {"asia-southeast1", "europe-west4", "us-central1", "us-east4", "us-east5"},
+        ),
+        (
+            "8xa100-80gb",
+            "a2-ultragpu-8g",
+            2,
+            {"asia-southeast1", "europe-west4", "us-central1", "us-east4", "us-east5"},
+        ),
+        ("8xh100", "a3-highgpu-8g", 3, {"europe-west4", "us-east5", "us-west1", "us-west4"}),
+    ],
+)
+def test_the_fleet_of_training_clusters_is_whole(
+    cluster: str, machine_type: str, at_most: int, regions: set[str]
+) -> None:
+    found = catalog(bundle.parse(TEXT)).clusters[cluster]
+
+    assert (found.machine_type, found.max_per_region) == (machine_type, at_most)
+    assert regions <= set(found.regions)
+    assert all({Provisioning.STANDARD, Provisioning.SPOT} <= set(found.usd_per_hour[region]) for region in regions)
+
+
+def test_prices_say_where_and_when_they_were_read_and_which_are_derived() -> None:
+    machines = bundle.parse(TEXT).machines
+    clusters = catalog(bundle.parse(TEXT)).clusters
+
+    assert machines.price_list.read_on == "2026-11-25"
+    assert all(Provisioning.FLEX_START in each for each in clusters["1xl4"].derived.values())
+    assert Provisioning.STANDARD in clusters["8xh100"].derived["us-west4"]
+    assert Provisioning.STANDARD not in clusters["8xh100"].derived["us-east4"]
+    assert not any(Provisioning.SPOT in each for one in clusters.values() for each in one.derived.values())
+
+
 def test_every_machine_costs_less_as_spot_and_no_more_as_flex_start() -> None:
     for name, cluster in catalog(bundle.parse(TEXT)).clusters.items():
         for region, usd in cluster.usd_per_hour.items():

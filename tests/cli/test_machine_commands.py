@@ -244,6 +244,17 @@ def test_offers_come_with_prices_and_in_the_order_that_was_asked_for(machines: C
     assert wrong.code == 2
 
 
+def test_offers_tell_whose_prices_they_are_and_which_are_derived(machines: Connection, call: Call) -> None:
+    words = ("--accelerator", "8xh100", "--region", "us-east4,us-west4", "--state", machines.state)
+    listed, told = call("offers", *words), call("offers", *words, "--json").json
+
+    rows = {line.split()[3]: line.split()[4] for line in listed.out.splitlines()[1:] if "h100" in line}
+    assert (rows["us-east4"][0], rows["us-west4"][0]) == ("8", "~")
+    assert "on 2026-11-25" in " ".join(listed.err.split())
+    assert told["prices"]["read_on"] == "2026-11-25"
+    assert {each["region"]: each["price_derived"] for each in told["offers"]} == {"us-east4": False, "us-west4": True}
+
+
 def test_logs_go_on_across_attempts_with_a_line_between_them_that_tells_why(machines: Connection, call: Call) -> None:
     put(machines, replace(succeeded(second_attempt(), NOW + 300), job_id="twice"))
     for part, data in {

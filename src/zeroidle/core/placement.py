@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from zeroidle.contracts.machines import Provisioning, VmEntry, Wanted
@@ -19,7 +19,7 @@ from zeroidle.core.capacity import Block
 
 class Cluster(Struct, frozen=True):
     """One kind of machine. `usd_per_hour` are its list prices by region and way of buying; what has none there is not
-    sold that way."""
+    sold that way. Those of the ways in `derived` are no list prices, but what they are taken for."""
 
     name: str
     machine_type: str
@@ -27,6 +27,7 @@ class Cluster(Struct, frozen=True):
     gpus: int
     max_per_region: int
     usd_per_hour: Mapping[str, Mapping[Provisioning, float]]
+    derived: Mapping[str, Collection[Provisioning]] = field(default_factory=dict)
 
     @property
     def regions(self) -> tuple[str, ...]:
