@@ -9,7 +9,6 @@ import base64
 import binascii
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import msgspec
 import re2
@@ -22,8 +21,7 @@ from localcloud.storage.resources import StoredObject
 MAX_RESULTS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """What to list. `delimiter` folds names that have it after the prefix; `versions` shows noncurrent ones too."""
 
     prefix: str = ""
@@ -63,12 +61,11 @@ class Query:
         )
 
 
-@dataclass(slots=True)
-class Page:
+class Page(msgspec.Struct):
     """One page: objects and folded prefixes, both in order; the token of the next page, empty at the end."""
 
-    items: list[StoredObject] = field(default_factory=list)
-    prefixes: list[str] = field(default_factory=list)
+    items: list[StoredObject] = []
+    prefixes: list[str] = []
     next_token: str = ""
 
 

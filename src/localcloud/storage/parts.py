@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import dataclasses
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -106,7 +105,7 @@ class PartedUploads:
         parts = self._named(upload, wanted)
         blocks = [self._read(part) for part in parts]
         payload = await asyncio.to_thread(joined, writer, blocks)
-        return dataclasses.replace(payload, md5=None)  # such objects have none
+        return msgspec.structs.replace(payload, md5=None)  # such objects have none
 
     def ending(self, upload: PartedUpload) -> list[Row]:
         """The rows to be removed, in the transaction that makes the object."""

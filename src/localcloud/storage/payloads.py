@@ -6,11 +6,11 @@ import base64
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
+import msgspec
 
 from localcloud.storage.errors import StorageError
 
@@ -20,8 +20,7 @@ READ_BYTES = 256 * 1024
 FILE_SUFFIX = ".object"
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(msgspec.Struct, frozen=True):
     """Bytes that have arrived: in memory when small, else in a file. Checksums are base64, as in the JSON API."""
 
     size: int

@@ -12,9 +12,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
+
+import msgspec
 
 from localcloud.storage.errors import StorageError
 from localcloud.storage.wire import Call
@@ -28,8 +29,7 @@ _SCOPE = re.compile(r"(?P<who>.+)/(?P<scope>(?P<day>\d{8})/(?P<region>[^/]+)/sto
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 
 
-@dataclass(frozen=True, slots=True)
-class Signers:
+class Signers(msgspec.Struct, frozen=True):
     """Who may sign: service accounts by their key, HMAC keys by their secret; and what time it is."""
 
     is_signed_by: Callable[[str, bytes, bytes], bool]  # email, message, signature

@@ -6,7 +6,6 @@ Everything but `compose` runs without awaiting, so each change sees the last one
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -351,7 +350,7 @@ class Storage:
         if source.file:
             path = self._store.new_blob().with_suffix(FILE_SUFFIX)
             os.link(self._store.blobs / source.file, path)
-            payload = dataclasses.replace(payload, path=path)
+            payload = msgspec.structs.replace(payload, path=path)
         target = msgspec.structs.replace(target, fields=target.fields or source.copied_fields)
         return self.insert(target, payload, components=source.components, remove=[source] if moves else [])
 
@@ -372,7 +371,7 @@ class Storage:
         if current is not None:
             remove.pop(current.key, None)  # it is replaced anyway
         return self.insert(
-            target, dataclasses.replace(payload, md5=None), components=components, remove=list(remove.values())
+            target, msgspec.structs.replace(payload, md5=None), components=components, remove=list(remove.values())
         )
 
     def _commit(self, change: Change) -> None:

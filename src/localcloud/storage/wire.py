@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -29,8 +28,7 @@ class Disconnected(Exception):
     """The client went away before its request was complete."""
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """One request. `service` is the first part of the path, `path` the rest, its segments decoded."""
 
     method: str
@@ -41,7 +39,7 @@ class Call:
     receive: Receive
     raw_path: bytes = b""
     raw_query: bytes = b""
-    resource: dict[str, Any] = field(default_factory=dict)  # the JSON body, once it has been read
+    resource: dict[str, Any] = {}  # the JSON body, once it has been read
 
     def header(self, name: bytes) -> str | None:
         """A request header, by its name in lower case."""
@@ -88,12 +86,11 @@ class Call:
         return json_object(await self.body())
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """A response; a body too large for memory is an iterator."""
 
     status: int = 200
-    headers: Headers = field(default_factory=list)
+    headers: Headers = []
     body: bytes | Iterator[bytes] = b""
 
 
@@ -103,8 +100,7 @@ Answer = Callable[
 ]  # (storage, call, *names in the path): the answer's JSON, or a Reply; or an awaitable of one
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(msgspec.Struct, frozen=True):
     """One method of the API: `name` as in its discovery document, `path` with "" for each name that a caller gives.
 
     `target` says what the method is about, as faults name resources.

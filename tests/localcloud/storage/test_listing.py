@@ -44,6 +44,7 @@ def test_pages_together_are_everything_in_order(filled: gcs.Bucket, page_size: i
         ({"prefix": "e"}, ["e", "e/f", "e/g/h"], []),
         ({"prefix": "none"}, [], []),
         ({"start_offset": "e", "end_offset": "e/g"}, ["e", "e/f"], []),
+        ({"start_offset": "a/c", "end_offset": "e"}, ["a/c", "d"], []),
         ({"delimiter": "/", "start_offset": "b"}, ["d", "e", "é", "\U0001f600"], ["e/", "z/"]),
         ({"delimiter": "/", "prefix": "z", "include_trailing_delimiter": True}, ["z/"], ["z/"]),
         ({"match_glob": "*"}, ["d", "e", "é", "\U0001f600"], []),
@@ -66,14 +67,20 @@ def test_a_query_shows_what_it_names(
     names=st.sets(st.text(alphabet="ab/\U0010ffff", min_size=1, max_size=6), max_size=12),
     prefix=st.text(alphabet="ab/", max_size=2),
     delimiter=st.sampled_from(["", "/", "ab", "\U0010ffff"]),
+    offsets=st.tuples(*[st.text(alphabet="ab/\U0010ffff", max_size=3)] * 2),
     limit=st.integers(1, 4),
 )
-def test_pages_fold_like_a_plain_filter(names: set[str], prefix: str, delimiter: str, limit: int) -> None:
+def test_pages_fold_like_a_plain_filter(
+    names: set[str], prefix: str, delimiter: str, offsets: tuple[str, str], limit: int
+) -> None:
     index = Index()
     for generation, name in enumerate(names):
         index.put(StoredObject("bkt", name, generation, 0, "", 0, 0, "STANDARD", {}))
     items, prefixes = set(), set()
+    start, end = offsets
     for name in names:
+        if name < start or (end and name >= end):
+            continue
         rest = name.removeprefix(prefix) if name.startswith(prefix) else ""
         if delimiter and delimiter in rest:
             prefixes.add(prefix + rest.split(delimiter)[0] + delimiter)
@@ -82,7 +89,8 @@ def test_pages_fold_like_a_plain_filter(names: set[str], prefix: str, delimiter:
 
     seen_items, seen_prefixes, token = [], [], ""
     while True:
-        page = list_page(index, Query(prefix=prefix, delimiter=delimiter, max_results=limit, page_token=token))
+        query = Query(prefix, delimiter, start, end, max_results=limit, page_token=token)
+        page = list_page(index, query)
         assert len(page.items) + len(page.prefixes) <= limit
         seen_items += [item.name for item in page.items]
         seen_prefixes += page.prefixes
