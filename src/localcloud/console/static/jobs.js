@@ -28,7 +28,6 @@ export const jobs = {
   },
 };
 
-const NONE = "No job of Cloud Run is deployed. One is made by run_v2.JobsClient().create_job(...).";
 const STATES = { pending: "", running: "info", succeeded: "good", failed: "bad", cancelled: "warn" };
 
 export const jobLink = (name) => link(`#/jobs/${encodeURIComponent(name)}`, name);
@@ -61,7 +60,8 @@ function list(all) {
     ["Executions", "num"],
     ["Last one", "wide"],
   ];
-  return [h("h1", null, "Jobs"), table("Jobs", columns, rows, NONE)];
+  const none = ["No job of Cloud Run is deployed. Make one: ", h("code", null, "run_v2.JobsClient().create_job(...)")];
+  return [h("h1", null, "Jobs"), table("Jobs", columns, rows, none)];
 }
 
 function jobPage({ job, executions, lines }, page) {

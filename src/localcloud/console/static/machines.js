@@ -41,7 +41,7 @@ export function machineTags(each) {
 function lists({ machines: all, groups, others }) {
   const idle = Object.entries(others);
   const number = idle.reduce((sum, [, regions]) => sum + regions.length, 0);
-  const none = "No instance group. Make one: RegionInstanceGroupManagersClient().insert(...)";
+  const none = ["No instance group. Make one: ", h("code", null, "RegionInstanceGroupManagersClient().insert(...)")];
   return [
     h("h1", null, "Machines"),
     section("VMs", machineTable(all)),

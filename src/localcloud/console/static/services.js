@@ -58,8 +58,10 @@ function list(all) {
       "Services",
       columns,
       rows,
-      "No service is deployed. They come with the deployment that the local cloud is started with, or from " +
-        "run_v2.ServicesClient().create_service(...).",
+      [
+        "No service is deployed. They come with the deployment that the local cloud is started with, or from ",
+        h("code", null, "run_v2.ServicesClient().create_service(...)"),
+      ],
     ),
   ];
 }

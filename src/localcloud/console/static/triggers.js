@@ -63,7 +63,7 @@ export const schedules = {
         "Schedules",
         [["Schedule", "wide"], ["Publishes to"], ["Runs"], ["Next", "nowrap"]],
         rows,
-        "No schedule is deployed.",
+        "No schedule is deployed. They come with the deployment that the local cloud is started with.",
       ),
       rows.length > 0 && h("p", { class: "muted" }, "Advance the clock above to have one run now."),
     ];

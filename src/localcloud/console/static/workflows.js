@@ -44,9 +44,15 @@ function list(all) {
     .flatMap((workflow) => workflow.latest)
     .sort((one, other) => other.started - one.started)
     .slice(0, 20);
+  const columns = [
+    ["Workflow", "wide"],
+    ["Revision", "nowrap"],
+    ["Deployed", "nowrap"],
+  ];
+  const none = ["No workflow is deployed. Deploy one: ", h("code", null, "gcloud workflows deploy NAME --source=FILE")];
   return [
     h("h1", null, "Workflows"),
-    table("Workflows", [["Workflow", "wide"], ["Revision", "nowrap"], ["Deployed", "nowrap"]], rows, "No workflow is deployed."),
+    table("Workflows", columns, rows, none),
     section("Latest executions", executionTable(latest, true)),
   ];
 }
