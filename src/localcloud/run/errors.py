@@ -64,6 +64,16 @@ class AlreadyExists(RunError):
     code, status = 409, "ALREADY_EXISTS"
 
 
+class Conflict(RunError):
+    """Somebody else changed the resource meanwhile."""
+
+    code, status = 409, "ABORTED"
+
+    def __init__(self, name: str, specified: str, current: str) -> None:
+        message = f"Conflict for resource {name!r}: version {specified!r:.80} was specified but current version is"
+        super().__init__(f"{message} {current!r}.")
+
+
 class NoSuchService(NotFound):
     """Nothing is deployed under this name."""
 

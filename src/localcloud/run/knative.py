@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route
 from localcloud.context import Context
 from localcloud.gateway import read_body
 from localcloud.run import resources, traffic
-from localcloud.run.errors import InvalidArgument, NotFound, RunError
+from localcloud.run.errors import Conflict, InvalidArgument, NotFound, RunError
 from localcloud.run.jobs import Execution, Job, Overrides
 from localcloud.run.resources import Answer
 from localcloud.run.service import Run
@@ -75,7 +75,11 @@ class _View:
     async def replace_service(self, request: Request) -> Answer:
         """Only where its requests go may differ from what is there."""
         service = self._run.service(request.path_params["name"])
-        wanted = (await _decoded(request, _Service)).spec
+        replacement = await _decoded(request, _Service)
+        specified, current = replacement.metadata.resource_version, str(service.record.generation)
+        if specified and specified != current:
+            raise Conflict(service.spec.name, specified, current)
+        wanted = replacement.spec
         if wanted.template.spec != resources.service(self._context, service)["spec"]["template"]["spec"]:
             raise InvalidArgument(
                 "spec.template.spec differs from what is deployed; here this method changes spec.traffic only:"
@@ -224,8 +228,13 @@ class _ServiceSpec(msgspec.Struct):
     traffic: list[_Target] = []
 
 
+class _Metadata(msgspec.Struct, rename="camel"):
+    resource_version: str = ""
+
+
 class _Service(msgspec.Struct):
     spec: _ServiceSpec
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
 
 
 async def _decoded(request: Request, kind: type[_T]) -> _T:

@@ -21,7 +21,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from localcloud.run import messages, requests
 from localcloud.run.admin import OPERATION_PREFIX
-from localcloud.run.errors import AlreadyExists, InvalidArgument, NotFound
+from localcloud.run.errors import AlreadyExists, Conflict, InvalidArgument, NotFound
 from localcloud.run.jobs import Execution, Job
 from localcloud.run.service import Run, Service
 
@@ -64,11 +64,14 @@ class Methods:
         if request.allow_missing and name not in {service.spec.name for service in self._run.services()}:
             return self._deploy_service(request.service, name, request.validate_only)
         service = self._service(request.service.name)
-        wanted = _updated(messages.service_message(self._context, service), request.service, request.update_mask.paths)
+        current = messages.service_message(self._context, service)
+        _check_etag(current, request.service.etag)
+        wanted = _updated(current, request.service, request.update_mask.paths)
         return self._deploy_service(wanted, name, request.validate_only, service)
 
     async def DeleteService(self, request: Any) -> Any:
         message = await self.GetService(request)
+        _check_etag(message, request.etag)
         if not request.validate_only:
             await self._run.delete(message.name.rpartition("/")[2])
         return self._done(message, request.validate_only)
@@ -136,10 +139,12 @@ class Methods:
         if request.allow_missing and name not in {job.spec.name for job in self._jobs.jobs()}:
             return self._deploy_job(request.job, name, request.validate_only)
         job = self._job(request.job.name)
+        _check_etag(self._job_message(job), request.job.etag)
         return self._deploy_job(request.job, name, request.validate_only, job)
 
     async def DeleteJob(self, request: Any) -> Any:
         message = await self.GetJob(request)
+        _check_etag(message, request.etag)
         if not request.validate_only:
             self._jobs.delete(message.name.rpartition("/")[2])
         return self._done(message, request.validate_only)
@@ -194,6 +199,7 @@ class Methods:
     async def CancelExecution(self, request: Any) -> Any:
         job, name = self._names(request.name, "jobs", "executions")
         execution = self._execution(request.name)
+        _check_etag(messages.execution_message(self._context, execution), request.etag)
         if not request.validate_only:
             execution = self._jobs.cancel(job, name)
         return self._done(messages.execution_message(self._context, execution), request.validate_only)
@@ -201,6 +207,7 @@ class Methods:
     async def DeleteExecution(self, request: Any) -> Any:
         job, name = self._names(request.name, "jobs", "executions")
         message = await self.GetExecution(request)
+        _check_etag(message, request.etag)
         if not request.validate_only:
             self._jobs.delete_execution(job, name)
         return self._done(message, request.validate_only)
@@ -327,6 +334,11 @@ class Methods:
 
 def _operation_id() -> str:
     return f"{OPERATION_PREFIX}{uuid.uuid4()}"
+
+
+def _check_etag(current: Any, specified: str) -> None:
+    if specified and specified != current.etag:
+        raise Conflict(current.name.rpartition("/")[2], specified, current.etag)
 
 
 def _updated(current: Any, wanted: Any, paths: Iterable[str]) -> Any:

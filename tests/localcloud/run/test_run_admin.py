@@ -152,6 +152,27 @@ def test_a_mask_changes_the_fields_it_names(bench: Bench, clients: Clients):
     assert changed.latest_ready_revision.rpartition("-")[0].endswith("mine-00001")
 
 
+def test_what_somebody_changed_meanwhile_is_neither_changed_nor_deleted(bench: Bench, clients: Clients):
+    service = clients.services.create_service(parent=PARENT, service_id="mine", service=a_service(bench)).result()
+    job = clients.jobs.create_job(parent=PARENT, job_id="crunch", job=a_job(bench)).result()
+    service.labels["team"] = job.labels["team"] = "b"
+    clients.services.update_service(service=service).result()
+    clients.jobs.update_job(job=job).result()
+    stale = r"Conflict for resource 'mine': version '.+' was specified but current version is '.+'\."
+
+    with pytest.raises(Conflict, match=stale):
+        clients.services.update_service(service=service)
+    with pytest.raises(Conflict, match=stale):
+        clients.services.delete_service(run_v2.DeleteServiceRequest(name=service.name, etag=service.etag))
+    with pytest.raises(Conflict, match="Conflict for resource 'crunch'"):
+        clients.jobs.update_job(job=job)
+    with pytest.raises(Conflict, match="Conflict for resource 'crunch'"):
+        clients.jobs.delete_job(run_v2.DeleteJobRequest(name=job.name, etag=job.etag))
+
+    assert clients.services.get_service(name=service.name).generation == 2
+    assert clients.jobs.get_job(name=job.name).generation == 2
+
+
 def test_probes_come_back_as_they_were_set(bench: Bench, clients: Clients):
     service = a_service(bench)
     probed = service.template.containers[0]

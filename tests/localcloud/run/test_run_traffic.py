@@ -171,11 +171,14 @@ def test_a_service_that_is_replaced_as_gcloud_does_changes_its_traffic_only(benc
     shown["spec"]["traffic"] = [{"revisionName": "mine-blue", "percent": 100}]
 
     replaced = bench.http.request("PUT", address, json=shown)
+    late = bench.http.request("PUT", address, json=shown)
     shown["spec"]["template"]["spec"]["containerConcurrency"] = 1
+    shown["metadata"]["resourceVersion"] = replaced.json()["metadata"]["resourceVersion"]
     refused = bench.http.request("PUT", address, json=shown)
 
     assert replaced.json()["status"]["traffic"] == [{"revisionName": "mine-blue", "percent": 100}]
     assert answering(bench, 2) == {"mine-blue": 2}
+    assert (late.status, late.json()["error"]["status"]) == (409, "ABORTED")
     assert (refused.status, refused.json()["error"]["message"][:26]) == (400, "spec.template.spec differs")
 
 
