@@ -29,7 +29,7 @@ BACKOFF, RETENTION = (duration_pb2.Duration(seconds=seconds) for seconds in (BAC
 
 
 class History(RuleBasedStateMachine):
-    """One ordered subscription that retains what it acknowledged, and what it should have to say."""
+    """One ordered subscription that may retain what it acknowledged, and what it should have to say."""
 
     snapshots = Bundle("snapshots")
 
@@ -67,16 +67,17 @@ class History(RuleBasedStateMachine):
             of_key = [text for text in delivered if self.published[text][1] == key]
             assert of_key == sorted(of_key, key=list(self.published).index)
 
-    @initialize(exactly_once=st.booleans(), page=st.sampled_from([1, 3, 500]))
-    def subscribe(self, exactly_once: bool, page: int) -> None:
+    @initialize(exactly_once=st.booleans(), retains=st.booleans(), page=st.sampled_from([1, 3, 500]))
+    def subscribe(self, exactly_once: bool, retains: bool, page: int) -> None:
         backlog.PAGE = page
+        self.retains = retains
         self.publisher.create_topic(name=JOBS)
         wanted = {
             "name": WORKERS,
             "topic": JOBS,
             "enable_message_ordering": True,
             "enable_exactly_once_delivery": exactly_once,
-            "retain_acked_messages": True,
+            "retain_acked_messages": retains,
             "message_retention_duration": RETENTION,
             "retry_policy": {"minimum_backoff": BACKOFF, "maximum_backoff": BACKOFF},
         }
@@ -147,7 +148,8 @@ class History(RuleBasedStateMachine):
         moments = sorted({moment for moment, _ in self.published.values()} | {self.now + 1})
         moment = data.draw(st.sampled_from(moments))
         self.subscriber.seek(request={"subscription": WORKERS, "time": datetime.fromtimestamp(moment, UTC)})
-        self.open = {text for text, (time, _) in self.published.items() if time >= moment and self.is_kept(text)}
+        there = self.published if self.retains else self.open
+        self.open = {text for text in there if self.published[text][0] >= moment and self.is_kept(text)}
         self.forget_leases()
 
     @rule(target=snapshots)

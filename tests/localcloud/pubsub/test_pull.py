@@ -14,6 +14,7 @@ from google.cloud import pubsub_v1
 from google.pubsub_v1.types import StreamingPullRequest
 
 from localcloud.faults import Fault
+from localcloud.pubsub import backlog
 from localcloud.pubsub.resources import SubscriptionSpec
 from tests.localcloud.pubsub.pubsub_cloud import PATIENCE_S, Cloud, stop, subscription_path, topic_path, wait_until
 
@@ -179,26 +180,34 @@ def test_messages_that_do_not_match_the_filter_are_not_kept(cloud: Cloud) -> Non
     assert len(list(cloud.context.store.items("pubsub.messages"))) == 1
 
 
-def test_messages_expire_after_the_retention_time(cloud: Cloud) -> None:
+@pytest.mark.parametrize("page", [1, 500])
+def test_messages_expire_after_the_retention_time(cloud: Cloud, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    monkeypatch.setattr(backlog, "PAGE", page)  # what is read ahead, and what is not
     with_subscription(cloud, retention_s=600)
     publish(cloud, "old")
     cloud.advance(minutes=5)
     publish(cloud, "new")
 
-    cloud.advance(minutes=5, seconds=1)
-
+    cloud.advance(minutes=4, seconds=59)
+    assert cloud.call(lambda: cloud.pubsub.backlog("workers")) == 2
+    cloud.advance(seconds=1)
     assert texts(pull(cloud)) == ["new"]
 
 
-def test_seek_to_a_time_acknowledges_what_was_published_before(cloud: Cloud) -> None:
+@pytest.mark.parametrize("page", [1, 500])
+def test_seek_to_a_time_acknowledges_what_was_published_before(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(backlog, "PAGE", page)
     with_subscription(cloud)
-    publish(cloud, "before")
-    cloud.advance(seconds=5)
-    publish(cloud, "after")
+    for text in ("before", "before that, too"):
+        publish(cloud, text)
+        cloud.advance(seconds=5)
+    publish(cloud, "just then")
 
     cloud.subscriber().seek(request={"subscription": WORKERS, "time": cloud.clock.now()})
 
-    assert texts(pull(cloud)) == ["after"]
+    assert texts(pull(cloud)) == ["just then"]
 
 
 def test_pull_waits_for_a_message(cloud: Cloud) -> None:
