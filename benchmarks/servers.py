@@ -31,23 +31,32 @@ with running(config, lambda _: Deployment(buckets=("bench",))):
 """
 
 RECEIVER = """
-import asyncio, sys, time
-import uvicorn
-arrived = []
-changed = asyncio.Condition()
-async def app(scope, receive, send):
-    while (await receive()).get("more_body"):
-        pass
-    if scope["method"] == "POST":
-        arrived.append(time.perf_counter())
-        async with changed:
-            changed.notify_all()
-    count = int(scope["path"][1:]) if scope["path"][1:].isdecimal() else 0
-    async with changed:
-        await changed.wait_for(lambda: len(arrived) >= count)
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"%d %r" % (len(arrived), arrived[count - 1] if count else 0.0)})
-uvicorn.run(app, port=int(sys.argv[1]), lifespan="off", log_level="critical", http="httptools")
+import asyncio, heapq, sys, time
+import httptools, uvloop
+arrived, waiting = [], []
+def answer(transport, body):
+    transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n%b" % (len(body), body))
+class Connection(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport, self.parser = transport, httptools.HttpRequestParser(self)
+    def data_received(self, data):
+        self.parser.feed_data(data)
+    def on_url(self, url):
+        self.path = url[1:]
+    def on_message_complete(self):
+        if self.parser.get_method() == b"POST":
+            arrived.append(time.perf_counter())
+            answer(self.transport, b"")
+        else:
+            count = int(self.path) if self.path.isdigit() else 0
+            heapq.heappush(waiting, (count, id(self), self.transport))
+        while waiting and waiting[0][0] <= len(arrived):
+            count, _, transport = heapq.heappop(waiting)
+            answer(transport, b"%d %r" % (len(arrived), arrived[count - 1] if count else 0.0))
+async def main():
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", int(sys.argv[1]), backlog=2048)
+    await server.serve_forever()
+uvloop.run(main())
 """
 
 # What any Pub/Sub would have to do: take a publish request, answer it, and send a request for each of its messages.

@@ -121,6 +121,7 @@ class Pusher:
         self._connections = connections
         self._encode = encoder
         self._tasks: set[asyncio.Task[None]] = set()
+        self._answered: list[str] = []  # ack ids
         self._pause: Timer | None = None
         self._pumping = False
         self._stopped = False
@@ -142,6 +143,7 @@ class Pusher:
     async def stop(self) -> None:
         """Break off the requests that are open; their messages are delivered again."""
         self._stopped = True
+        self._acknowledge()
         self._subscription.listeners.discard(self._pump)
         if self._pause is not None:
             self._pause.cancel()
@@ -180,11 +182,19 @@ class Pusher:
         answer = await self._answer(self._encode(self._subscription.resource, delivery))
         if answer in ACKNOWLEDGING and not delivery.response_lost:
             self.pauses = max(0, self.pauses - 1)
-            self._subscription.acknowledge([delivery.ack_id])
+            self._answered.append(delivery.ack_id)
+            if len(self._answered) == 1:
+                asyncio.get_running_loop().call_soon(self._acknowledge)
             return
         log.warning("%s: message %s was answered %s", self._subscription.name, delivery.message.message_id, answer)
         self.back_off()
         self._subscription.extend([delivery.ack_id], 0)
+
+    def _acknowledge(self) -> None:
+        """What was answered in one turn of the loop costs one transaction."""
+        answered, self._answered = self._answered, []
+        if answered and not self._subscription.closed:
+            self._subscription.acknowledge(answered)
 
     def back_off(self) -> None:
         """A message was refused, or not answered in time."""

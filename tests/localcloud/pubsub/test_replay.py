@@ -131,6 +131,20 @@ def test_what_was_retained_is_dropped_once_it_need_not_be(cloud: Cloud) -> None:
     assert not list(cloud.context.store.items("pubsub.retained"))
 
 
+def test_a_subscription_made_anew_has_nothing_of_the_one_before(cloud: Cloud) -> None:
+    subscriber = with_topic(cloud)
+    subscribe(cloud, retain_acked_messages=True)
+    publish(cloud, "acknowledged")
+    pull(cloud)
+    publish(cloud, "not yet")
+    subscriber.delete_subscription(subscription=WORKERS)
+
+    subscribe(cloud, retain_acked_messages=True)
+    seek_back(cloud, hours=1)
+
+    assert pull(cloud) == []
+
+
 def test_a_topic_replays_what_it_keeps_to_a_subscription_made_later(cloud: Cloud) -> None:
     subscriber = with_topic(cloud, message_retention_duration=seconds(DAY_S))
     publish(cloud, "dropped", cluster="a100")
