@@ -72,7 +72,8 @@ class Fault:
         preempt     takes a VM back, `delay_s` after it has been told
 
     It hits `times` matching calls (None: all of them) after letting `skip` pass; with a `probability`, of each that
-    matches so many on average, the same ones for the same `seed`.
+    matches so many on average, the same ones for the same `seed`. With `for_s` it stands for so many seconds of virtual
+    time: a stockout in a region, for an hour.
     """
 
     call: str
@@ -88,6 +89,7 @@ class Fault:
     probability: float = 1.0
     seed: int = 0
     reason: str = ""  # error code of a service that has its own, such as ZONE_RESOURCE_POOL_EXHAUSTED
+    for_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.action not in get_args(Action):
@@ -106,6 +108,8 @@ class Fault:
             raise ValueError(f"delay_max_s is {self.delay_max_s}; expected at least delay_s, which is {self.delay_s}")
         if self.after_bytes is not None and self.after_bytes < 0:
             raise ValueError(f"after_bytes is {self.after_bytes}; expected 0 or more")
+        if self.for_s is not None and not 0 < self.for_s < float("inf"):
+            raise ValueError(f"for_s is {self.for_s}; expected a number of seconds above 0, or null for no end")
         if not 0 < self.probability <= 1:
             raise ValueError(f"probability is {self.probability}; expected more than 0 and at most 1")
 
@@ -148,6 +152,7 @@ class _Order:
     """A fault with what is left of it; `fault.delay_s` is drawn anew for each hit."""
 
     fault: Fault
+    until: float = float("inf")  # it stands no longer
     random: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -183,8 +188,9 @@ class Faults:
 
     def add(self, fault: Fault) -> None:
         """Order a fault."""
+        until = float("inf") if fault.for_s is None else self._now() + fault.for_s
         with self._lock:
-            self._standing.append(_Order(fault))
+            self._standing.append(_Order(fault, until))
 
     def withdraw(self, fault: Fault) -> None:
         """Withdraw the oldest order like this one, `times` and `skip` being what is left. Raises ValueError."""
@@ -206,8 +212,9 @@ class Faults:
         return bool(self._standing)
 
     def standing(self) -> list[Fault]:
-        """The orders not yet used up; `times` and `skip` are what is left of them."""
+        """The orders not yet used up or over; `times` and `skip` are what is left of them."""
         with self._lock:
+            self._end_those_that_are_over()
             return [order.fault for order in self._standing]
 
     def take(
@@ -231,6 +238,7 @@ class Faults:
 
     def _next(self, call: str, resource: str, actions: frozenset[Action]) -> Fault | None:
         with self._lock:
+            self._end_those_that_are_over()
             for index, order in enumerate(self._standing):
                 fault = order.fault
                 if fault.action not in actions:
@@ -244,6 +252,14 @@ class Faults:
                     del self._standing[index]
                 return hit
         return None
+
+    def _end_those_that_are_over(self) -> None:
+        if any(order.until != float("inf") for order in self._standing):
+            now = self._now()
+            self._standing = [order for order in self._standing if now < order.until]
+
+    def _now(self) -> float:
+        return 0.0 if self.clock is None else self.clock.time()
 
 
 class Around:

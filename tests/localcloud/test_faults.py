@@ -150,3 +150,30 @@ def test_an_error_is_ordered_by_http_status_or_grpc_code(fields: dict, http: int
     fault = Fault("a.b.c", **fields)
 
     assert (fault.http_status, fault.grpc_code) == (http, grpc)
+
+
+def test_an_order_with_a_time_is_over_after_it():
+    class Clock:
+        now = 1000.0
+
+        def time(self) -> float:
+            return self.now
+
+    faults = Faults()
+    faults.clock = clock = Clock()  # type: ignore[assignment]  # of which only the time is asked
+    hour, always = Fault("compute.*", times=None, for_s=3600), Fault("storage.*", times=None)
+    faults.add(hour)
+    faults.add(always)
+
+    clock.now += 3599
+    assert faults.take("compute.machines.provision") == hour
+    assert faults.standing() == [hour, always]
+    clock.now += 1
+    assert faults.take("compute.machines.provision") is None
+    assert faults.standing() == [always]
+
+
+@pytest.mark.parametrize("for_s", [0, -1, float("inf"), float("nan")])
+def test_a_time_is_a_number_of_seconds(for_s: float):
+    with pytest.raises(ValueError, match="for_s is"):
+        Fault("compute.*", for_s=for_s)

@@ -36,6 +36,9 @@ def add(
         int | None, typer.Option(help="disconnect: how much of the body arrives. None: no answer at all.")
     ] = None,
     times: Annotated[int, typer.Option(help="How many calls it hits; 0: all.")] = 1,
+    for_s: Annotated[
+        float | None, typer.Option("--for", metavar="SECONDS", help="How long it stands at most; virtual time.")
+    ] = None,
     skip: Annotated[int, typer.Option(help="How many matching calls pass first.")] = 0,
     probability: Annotated[float, typer.Option(help="Of each matching call to be hit.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed hits the same calls.")] = 0,
@@ -60,6 +63,7 @@ def add(
         "delay_max_s": delay_max,
         "after_bytes": after_bytes,
         "times": times or None,
+        "for_s": for_s,
         "skip": skip,
         "probability": probability,
         "seed": seed,
@@ -101,4 +105,6 @@ def _action(fault: dict[str, Any]) -> str:
         told += f" {fault['delay_s']:g}" + (f"-{fault['delay_max_s']:g} s" if fault["delay_max_s"] else " s")
     if fault["after_bytes"] is not None:
         told += f" after {fault['after_bytes']} bytes"
+    if fault["for_s"] is not None:
+        told += f", for {fault['for_s']:g} s"
     return told if fault["probability"] == 1 else f"{told}, {fault['probability']:.0%} of them"

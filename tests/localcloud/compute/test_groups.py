@@ -116,6 +116,21 @@ def test_a_group_tries_again_until_there_is_room(compute: Compute) -> None:
     assert not found.last_attempt.errors.errors
 
 
+def test_a_stockout_of_an_accelerator_in_a_region_lasts_as_long_as_ordered(compute: Compute) -> None:
+    fault = Fault("compute.machines.provision", "us-central1-*/nvidia-l4/*", reason=STOCKOUT, times=None, for_s=600)
+    compute.cloud.faults.add(fault)
+    compute.create("one")
+
+    start = compute.cloud.clock.time()
+    for _ in range(9):
+        compute.cloud.clock.advance(minutes=1)
+        assert compute.managed()["one"].instance_status == ""
+    compute.until_running("one")
+
+    assert 600 <= compute.cloud.clock.time() - start < 700
+    assert compute.cloud.faults.standing() == []
+
+
 def test_a_vm_on_its_way_can_be_given_up(compute: Compute) -> None:
     compute.cloud.faults.add(Fault("compute.machines.provision", reason=STOCKOUT, times=None))
     compute.create("one")

@@ -144,9 +144,10 @@ function form(page) {
       number("skip", "Lets pass first", { min: 0 }),
       number("probability", "Chance, 0 to 1", { min: 0, max: 1, step: "any" }),
       number("seed", "Seed of chance", {}),
+      number("for_s", "Stands for, seconds", { min: 1, step: "any" }),
     ),
     h("div", null, h("button", { class: "primary" }, "Order")),
   );
 }
 
-const NUMBERS = ["status", "delay_s", "delay_max_s", "after_bytes", "times", "skip", "probability", "seed"];
+const NUMBERS = ["status", "delay_s", "delay_max_s", "after_bytes", "times", "skip", "probability", "seed", "for_s"];
