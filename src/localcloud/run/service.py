@@ -223,8 +223,8 @@ class Service:
             )
             if is_new:
                 self._revise(spec, revision)
-            self._route()
             self._save(self.record)
+            self._route()
 
     def _revise(self, spec: ServiceSpec, name: str) -> None:
         self.spec = spec
