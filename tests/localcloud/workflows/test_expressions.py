@@ -175,6 +175,8 @@ def test_an_expression_has_its_documented_value(text: str, expected: Any) -> Non
         ("json.decode('1%s')" % ("0" * 350), "ValueError", "does not fit in a double"),
         ("json.encode(text.encode('a'))", "TypeError", "cannot encode as JSON"),
         ("text.split('a', '')", "ValueError", "separator"),
+        ("text.encode('a', '\\u0000')", "ValueError", "cannot encode"),
+        ("text.decode(text.encode('a'), 'no\\u0000')", "ValueError", "cannot decode"),
         ("text.substring('abc', 2, 5)", "IndexError", "out of bounds"),
         ("text.url_decode('%zz')", "ValueError", "URL escape"),
         ("time.format(0, 'Nowhere/Land')", "ValueError", "time zone"),

@@ -65,7 +65,7 @@ def _decoded(content: bytes) -> str:
 def _encode(text: Value, charset: Value = "UTF-8") -> Value:
     try:
         return _text(text, "text").encode(_text(charset, "charset"))
-    except (LookupError, UnicodeError) as error:
+    except (LookupError, ValueError) as error:  # a ValueError where the name has a NUL
         raise value_error(f"cannot encode as {charset!r}: {error}") from error
 
 
@@ -73,7 +73,7 @@ def _encode(text: Value, charset: Value = "UTF-8") -> Value:
 def _decode(data: Value, charset: Value = "UTF-8") -> Value:
     try:
         text = bytes(expect(data, bytes, "data")).decode(_text(charset, "charset"))
-    except (LookupError, UnicodeError) as error:
+    except (LookupError, ValueError) as error:  # a ValueError where the name has a NUL
         raise value_error(f"cannot decode as {charset!r}: {error}") from error
     values.check_length(len(text))
     return values.without_surrogates(text)  # which UTF-7 and the like can write
