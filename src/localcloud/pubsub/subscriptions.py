@@ -133,6 +133,7 @@ class Subscriptions:
             subscription.resource.ClearField("topic_message_retention_duration")
             subscription.reconfigure(subscription.resource)
             self._save(subscription)
+            subscription.notify()  # what the topic kept may be too old now
 
     def set_encoder(self, name: str, encoder: Encoder, fault_point: tuple[str, str]) -> None:
         """Have a push subscription (it need not exist yet) send other requests and take its faults elsewhere."""

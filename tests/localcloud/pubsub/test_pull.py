@@ -284,6 +284,24 @@ def test_a_stream_has_no_more_outstanding_than_its_flow_control_allows(cloud: Cl
     stop(streaming)
 
 
+def test_a_stream_has_no_more_bytes_outstanding_than_it_allows_but_for_one_message(cloud: Cloud) -> None:
+    with_subscription(cloud)
+    publish(cloud, "x" * 1000, "y" * 400, "z" * 400)
+    requests: queue.Queue[StreamingPullRequest | None] = queue.Queue()
+    first = {"subscription": WORKERS, "stream_ack_deadline_seconds": 60, "max_outstanding_bytes": 900}
+    requests.put(StreamingPullRequest(**first))
+
+    together = []
+    for response in cloud.subscriber().transport.streaming_pull(iter(requests.get, None)):
+        received = response.received_messages
+        together.append([each.message.data[:1] for each in received])
+        requests.put(StreamingPullRequest(ack_ids=[each.ack_id for each in received]))
+        if len(together) == 2:
+            requests.put(None)
+
+    assert together == [[b"x"], [b"y", b"z"]]
+
+
 def test_a_stream_ends_with_not_found_when_its_subscription_is_deleted(cloud: Cloud) -> None:
     with_subscription(cloud)
     streaming = cloud.subscriber().subscribe(WORKERS, lambda message: message.ack())

@@ -161,6 +161,18 @@ def test_a_topic_replays_what_it_keeps_to_a_subscription_made_later(cloud: Cloud
     assert subscriber.get_subscription(subscription=WORKERS).topic_message_retention_duration == datetime.timedelta(1)
 
 
+def test_what_a_topic_kept_goes_with_it(cloud: Cloud) -> None:
+    with_topic(cloud, message_retention_duration=seconds(DAY_S))
+    subscribe(cloud, message_retention_duration=seconds(600))
+    publish(cloud, "a")
+    cloud.publisher().delete_topic(topic=JOBS)
+    cloud.advance(minutes=10)
+
+    assert pull(cloud) == []
+    found = cloud.subscriber().get_subscription(subscription=WORKERS)
+    assert "topic_message_retention_duration" not in found
+
+
 def test_a_topic_that_keeps_no_longer_forgets(cloud: Cloud) -> None:
     with_topic(cloud, message_retention_duration=seconds(DAY_S))
     subscribe(cloud)

@@ -90,6 +90,24 @@ def test_a_restart_knows_that_a_lease_taken_back_for_an_earlier_message_was_no_a
     assert [(each.message.data, each.delivery_attempt) for each in pulled.received_messages] == [(b"a", 2), (b"b", 1)]
 
 
+def test_an_ack_id_of_before_a_restart_is_worth_nothing_once_its_message_is_out_again(tmp_path: Path) -> None:
+    cloud = Cloud(tmp_path)
+    cloud.call(lambda: cloud.pubsub.create_topic("jobs"))
+    cloud.call(lambda: cloud.pubsub.create_subscription(SubscriptionSpec("workers", "jobs")))
+    cloud.call(lambda: cloud.pubsub.publish("jobs", [PublishedMessage(b"a")]))
+    [stale] = cloud.subscriber().pull(subscription=WORKERS, max_messages=1).received_messages
+    cloud.close()
+
+    again = Cloud(tmp_path)
+    [leased] = again.subscriber().pull(subscription=WORKERS, max_messages=1).received_messages
+    again.subscriber().acknowledge(subscription=WORKERS, ack_ids=[stale.ack_id])
+    left = again.call(lambda: again.pubsub.backlog("workers"))
+    again.close()
+
+    assert leased.message.message_id == stale.message.message_id
+    assert left == 1
+
+
 def test_a_message_of_a_transaction_that_is_rolled_back_is_never_delivered(cloud: Cloud, receiver: Receiver) -> None:
     cloud.call(lambda: cloud.pubsub.create_topic("jobs"))
     spec = SubscriptionSpec("workers", "jobs", push_endpoint=f"{receiver.url}/")
