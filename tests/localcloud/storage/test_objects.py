@@ -327,6 +327,17 @@ def test_components_are_joined(bucket: gcs.Bucket) -> None:
     assert (whole.component_count, whole.md5_hash, whole.content_type) == (3, None, "text/plain")
 
 
+def test_a_composition_of_compositions_counts_what_they_are_made_of(bucket: gcs.Bucket) -> None:
+    for name in "ab":
+        bucket.blob(name).upload_from_string(name)
+    bucket.blob("pair").compose([bucket.blob("a"), bucket.blob("b")])
+    three = bucket.blob("three")
+
+    three.compose([bucket.blob("pair"), bucket.blob("a")])
+
+    assert (three.component_count, three.download_as_bytes()) == (3, b"aba")
+
+
 def test_a_composition_may_end_its_components(bucket: gcs.Bucket) -> None:
     for name in ("a", "b"):
         bucket.blob(name).upload_from_string(name)
