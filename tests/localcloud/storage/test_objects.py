@@ -132,6 +132,17 @@ def test_gzip_is_taken_off_for_those_who_do_not_accept_it(cloud: Cloud, bucket: 
     assert blob.download_as_bytes(raw_download=True) == packed
 
 
+def test_gzip_stays_where_the_object_is_not_to_be_transformed(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    packed = gzip.compress(b"plain")
+    blob = bucket.blob("x")
+    blob.content_encoding, blob.cache_control = "gzip", "no-transform"
+    blob.upload_from_string(packed)
+    url = f"{cloud.url}/storage/v1/b/bkt/o/x?alt=media"
+
+    with requests.get(url, headers={"accept-encoding": "identity"}, stream=True, timeout=10) as stored:
+        assert (stored.raw.read(decode_content=False), stored.headers["content-encoding"]) == (packed, "gzip")
+
+
 def test_what_is_not_gzip_but_says_so_passes_as_it_is(cloud: Cloud, bucket: gcs.Bucket) -> None:
     blob = bucket.blob("x")
     blob.content_encoding = "gzip"
