@@ -161,6 +161,17 @@ def test_a_topic_replays_what_it_keeps_to_a_subscription_made_later(cloud: Cloud
     assert subscriber.get_subscription(subscription=WORKERS).topic_message_retention_duration == datetime.timedelta(1)
 
 
+def test_a_topic_replays_nothing_older_than_it_keeps(cloud: Cloud) -> None:
+    with_topic(cloud, message_retention_duration=seconds(600))
+    publish(cloud, "old")
+    cloud.advance(minutes=10)
+    subscribe(cloud)
+
+    seek_back(cloud, hours=1)
+
+    assert pull(cloud) == []
+
+
 def test_what_a_topic_kept_goes_with_it(cloud: Cloud) -> None:
     with_topic(cloud, message_retention_duration=seconds(DAY_S))
     subscribe(cloud, message_retention_duration=seconds(600))
