@@ -139,3 +139,15 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
         time.sleep(0.002)
+
+
+def test_a_live_version_that_is_named_by_its_generation_is_deleted_for_good(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    bucket.versioning_enabled = True
+    bucket.patch()
+    blob = bucket.blob("x")
+    blob.upload_from_string("1")
+
+    bucket.delete_blob("x", generation=blob.generation)
+
+    assert list(bucket.list_blobs(versions=True)) == []
+    assert [kind for kind, _ in cloud.events] == ["finalized", "deleted"]
