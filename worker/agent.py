@@ -12,6 +12,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -78,6 +80,19 @@ class _Work:
             self.reports.popleft()
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The attempt that the VM was asked for: `worker.ports.Assigned` without a message. That one, whoever pulls it
+    settles."""
+
+    job_id: str
+    attempt: int
+
+    def settle(self) -> None: ...
+
+    def give_back(self) -> None: ...
+
+
 class Agent:
     """The agent of one VM."""
 
@@ -91,6 +106,7 @@ class Agent:
         self._assigned: Assigned | None = None  # taken, and not known yet whether it is ours
         self._idle_until = tools.clock.now() + FIRST_JOB_S
         self._told_to_end = False
+        self._is_new = True
 
     @property
     def is_working(self) -> bool:
@@ -113,13 +129,27 @@ class Agent:
 
     def _idle(self) -> float:
         now = self._tools.clock.now()
-        if self._told_to_end or self._tools.host.is_preempted() or now > self._idle_until - MARGIN_S:
+        if self._told_to_end or self._tools.host.is_preempted():
             return self._leave()
-        self._assigned = self._assigned or self._tools.assignments.take()
+        if now > self._idle_until - MARGIN_S:
+            with suppress(TemporaryError):
+                self._drop_stale()
+            return self._leave()
+        self._assigned = self._assigned or self._own() or self._tools.assignments.take()
         if self._assigned is None:
             return POLL_S
         self._consider(self._assigned)
         return 0.0
+
+    def _own(self) -> Assigned | None:
+        """At first the attempt that this VM was asked for, if nobody has it: with another one's it would leave its own
+        job without a VM, and that one with one too many."""
+        if not self._is_new:
+            return None
+        entry = self._tools.vms.entry(self.worker.vm)
+        claim = None if entry is None else self._tools.jobs.claim(entry.job_id, entry.attempt)
+        self._is_new = False
+        return None if entry is None or claim is not None else _Own(entry.job_id, entry.attempt)
 
     def _leave(self) -> float:
         if self._assigned is not None:
@@ -129,6 +159,15 @@ class Agent:
         self._tools.host.delete()
         self.is_over = True
         return 0.0
+
+    def _drop_stale(self) -> None:
+        """Settle what has arrived meanwhile and nobody needs: each VM leaves the message of its own job to others."""
+        while (assigned := self._tools.assignments.take()) is not None:
+            stored = self._tools.jobs.load(assigned.job_id)
+            if stored is not None and self._fits(stored.job, assigned.attempt):
+                assigned.give_back()
+                return
+            assigned.settle()
 
     def _consider(self, assigned: Assigned) -> None:
         """Claim the attempt if it still waits. After a temporary error again, since the claim may have become ours."""

@@ -6,13 +6,13 @@ import pytest
 
 from zeroidle.contracts.records import Reason
 from zeroidle.core import capacity
-from zeroidle.core.capacity import ANY, FORGOTTEN_AFTER_S, LONGEST_S, MAX_FAILURES, Block, block
+from zeroidle.core.capacity import ANY, FORGOTTEN_AFTER_S, HALF_LIFE_S, LONGEST_S, MAX_FAILURES, Block, block
 
 NOW = 1_800_000_000.0
 STOCKOUT = "ZONE_RESOURCE_POOL_EXHAUSTED"
 PLACES = {
-    STOCKOUT: ("1xl4", "us-east1", 120, Reason.NO_CAPACITY),
-    "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": ("1xl4", "us-east1", 120, Reason.NO_CAPACITY),
+    STOCKOUT: ("1xl4", "us-east1", 30, Reason.NO_CAPACITY),
+    "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": ("1xl4", "us-east1", 30, Reason.NO_CAPACITY),
     "QUOTA_EXCEEDED": ("1xl4", "us-east1", 600, Reason.QUOTA),
     "RATE_LIMIT_EXCEEDED": (ANY, "us-east1", 30, Reason.NO_CAPACITY),
     "INVALID_FIELD_VALUE": ("1xl4", ANY, 1800, Reason.START_REFUSED),
@@ -42,17 +42,36 @@ def test_a_quota_of_the_whole_project_blocks_everything() -> None:
     assert (found.cluster, found.region, found.reason) == (ANY, ANY, Reason.QUOTA)
 
 
-def test_refusals_that_come_again_block_longer_up_to_an_hour() -> None:
+@pytest.mark.parametrize(("code", "first", "longest"), [(STOCKOUT, 30, 60), ("QUOTA_EXCEEDED", 600, LONGEST_S)])
+def test_refusals_that_come_again_block_longer_up_to_a_limit(code: str, first: float, longest: float) -> None:
     standing, now, lengths = None, NOW, []
     for _ in range(MAX_FAILURES + 4):
-        standing = a_block(now=now, before=standing)
+        standing = a_block(code, now, standing)
         lengths.append(standing.until - now)
         now = standing.until
 
-    assert lengths[:5] == [120, 240, 480, 960, 1920]
-    assert set(lengths[5:]) == {LONGEST_S}
+    assert lengths[:3] == [first, 2 * first, min(4 * first, longest)]
+    assert set(lengths[6:]) == {longest}
     assert standing is not None
     assert standing.failures == MAX_FAILURES
+
+
+def test_refusals_of_vms_that_were_asked_for_at_once_are_one() -> None:
+    first = a_block()
+
+    assert a_block(now=NOW + 10, before=first) == first
+    assert a_block("SOMETHING_ELSE", NOW + 10, first).failures == 2
+
+
+def test_refusals_weigh_less_as_time_goes_by() -> None:
+    first = a_block()
+    weights = [
+        capacity.weight([first], "1xl4", "us-east1", at)
+        for at in (NOW, first.until, first.until + HALF_LIFE_S, first.until + FORGOTTEN_AFTER_S)
+    ]
+
+    assert weights == [1.0, 1.0, 0.5, 0.0]
+    assert capacity.weight([first], "1xl4", "us-west1", NOW) == 0
 
 
 def test_what_was_long_ago_counts_no_more() -> None:
@@ -74,7 +93,7 @@ def test_a_block_holds_until_its_end_at_what_it_covers() -> None:
 
 
 def test_the_block_that_ends_last_stands_and_all_refusals_count() -> None:
-    region, place = a_block("RATE_LIMIT_EXCEEDED"), a_block()
+    region, place = a_block("RATE_LIMIT_EXCEEDED"), a_block("QUOTA_EXCEEDED")
 
     assert capacity.standing([region, place], "1xl4", "us-east1", NOW) == place
     assert capacity.standing([region, place], "8xl4", "us-east1", NOW) == region

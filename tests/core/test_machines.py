@@ -23,6 +23,7 @@ from tests.core.machine_factories import (
 from zeroidle.contracts.machines import Provisioning, Vm, VmRef
 from zeroidle.contracts.records import Job, Reason, State
 from zeroidle.core import events
+from zeroidle.core.capacity import Block
 from zeroidle.core.claims import Claim, CloseAttempt, Record, RemoveMarker
 from zeroidle.core.machines import (
     BEAT_MISSED_S,
@@ -128,7 +129,8 @@ class TestUnclaimed:
     def test_a_vm_that_was_given_up_is_deleted_and_the_next_place_is_asked(self) -> None:
         given_up = a_vm(given_up=True)
         job = a_machine_job(State.PROVISIONING, given_up)
-        delete, asked = planned(job, a_sight(seen(given_up, VmState.CREATING)))
+        market = Market((Block("1xl4", "us-central1", "STOCKOUT", NOW, SOON + 1),))
+        delete, asked = planned(job, a_sight(seen(given_up, VmState.CREATING), market=market))
 
         assert delete == DeleteVm(a_ref())
         assert isinstance(asked, Record)

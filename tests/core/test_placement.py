@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from tests.core.job_factories import NOW
-from tests.core.machine_factories import CATALOG, SPOT, a_ref, an_entry, wanted
-from zeroidle.contracts.machines import Provisioning
+from tests.core.machine_factories import CATALOG, SPOT, STANDARD, a_ref, a_worker, an_entry, wanted
+from zeroidle.contracts.machines import Provisioning, Report, VmEntry
 from zeroidle.contracts.records import Reason
 from zeroidle.core import capacity
 from zeroidle.core.capacity import Block
 from zeroidle.core.placement import Caps, Market, Offer, choose, offers, over_cap, problem, why_not
 
 EMPTY = Market()
+PRICES = {"us-central1": 1.0, "us-east1": 1.01, "me-central2": 1.6}
 
 
 def a_block(cluster: str, region: str, code: str = "ZONE_RESOURCE_POOL_EXHAUSTED", at: float = NOW) -> Block:
@@ -70,6 +72,21 @@ def test_what_keeps_a_place_closed_is_said(market: Market, reason: Reason, code:
     assert (offer.closed_for, offer.code) == (reason, code)
     assert choose([offer], 1) == []
     assert why_not([offer]) is reason
+
+
+def test_jobs_that_come_at_once_are_spread_over_places_that_cost_about_the_same() -> None:
+    alike = replace(
+        CATALOG.clusters["1xl4"], usd_per_hour={r: {STANDARD: p} for r, p in PRICES.items()}, max_per_region=9
+    )
+    catalog = replace(CATALOG, clusters={"1xl4": alike}, caps=Caps(99, 99.0))
+    asked: list[VmEntry] = []
+    for number in range(6):
+        best = offers(wanted(), catalog, Market(entries=tuple(asked)), NOW)[0]
+        asked.append(an_entry(a_ref(f"v{number}", best.region)))
+
+    assert Counter(entry.ref.region for entry in asked) == {"us-central1": 3, "us-east1": 3}
+    working = [replace(entry, report=Report(worker=a_worker(), job_id="job", attempt=1)) for entry in asked]
+    assert offers(wanted(), catalog, Market(entries=tuple(working)), NOW)[0].region == "us-central1"
 
 
 def test_a_hedge_asks_in_two_regions_and_nowhere_twice() -> None:

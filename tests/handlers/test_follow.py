@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.simulation.sim_cloud import Killed
-from tests.simulation.sim_world import START, World
+from tests.simulation.sim_world import CATALOG, START, World
 from zeroidle.contracts.records import State
 from zeroidle.errors import TemporaryError
 from zeroidle.handlers import follow as following
@@ -49,10 +49,22 @@ def test_refusals_are_seen_by_the_call_that_asked_without_any_tick(world: World)
     assert job.machines.vms[-1].ref.region == "asia-east1"
 
 
-def test_a_job_for_which_nothing_is_open_is_left_to_the_tick(world: World) -> None:
-    close(world, "us-central1", "europe-west4", "asia-east1")
-    started(world)
+def test_a_place_that_refused_is_asked_again_once_it_may_be_without_any_tick(world: World) -> None:
+    close(world, "us-central1", "europe-west4")
+    started(world, regions=["us-central1", "europe-west4"])
     world.pass_time(20)
+    assert world.job("m-1").state is State.QUEUED
+
+    world.fleet.stockouts.clear()
+    world.pass_time(30)
+    job = world.job("m-1")
+    assert (job.state, job.machines.vms[-1].given_up) == (State.PROVISIONING, False)
+
+
+@pytest.mark.parametrize("code", ["QUOTA_EXCEEDED", "INVALID_FIELD_VALUE"])
+def test_a_job_for_which_nothing_opens_soon_is_left_to_the_tick(world: World, code: str) -> None:
+    world.fleet.refusals.update({("1xl4", region): code for region in CATALOG.clusters["1xl4"].regions})
+    started(world)
 
     assert world.job("m-1").state is State.QUEUED
     assert world.calls == []

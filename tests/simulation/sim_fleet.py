@@ -41,6 +41,7 @@ class Machine:
     ticks_unentered: int = 0  # ticks that could have found that it has no entry
     paused: bool = False  # it does not do anything, and does not know
     skew: float = 0.0  # by how many seconds its clock is ahead
+    boot_s: float = BOOT_S
 
 
 class SimFleet:
@@ -119,7 +120,11 @@ class SimFleet:
         for machine in list(self.machines):
             if machine.ends_at is not None and self.now() >= machine.ends_at:
                 self.machines.remove(machine)
-            elif machine.state is VmState.CREATING and not machine.refused and self.now() - machine.created >= BOOT_S:
+            elif (
+                machine.state is VmState.CREATING
+                and not machine.refused
+                and self.now() - machine.created >= machine.boot_s
+            ):
                 machine.state = VmState.RUNNING
                 boot(machine)
         self._shown.append((self.now(), {each.ref: _view(each) for each in self.machines}, self._listed()))

@@ -29,6 +29,7 @@ class TestClaiming:
             seen.append((point, reported, vm.claimed_by() is not None, assigned.became))
 
         vm.fails = look  # type: ignore[assignment]  # it fails nothing
+        vm.agent.step()  # its own job is gone
         vm.agent.step()
 
         assert [each for each in seen if each[0].split()[1] in ("report", "claim")][-4:] == [
@@ -93,6 +94,38 @@ class TestClaiming:
 
         assert (assigned.became, vm.claimed_by(), vm.containers) == ("given back", None, [])
         assert (vm.closed, vm.deleted) == (True, True)
+
+    def test_the_job_that_its_vm_was_asked_for_comes_before_another_ones(self, vm: Vm) -> None:
+        other = vm.a_job("job-2")
+        vm.a_job("job-0")
+        vm.run(2)
+
+        assert (vm.claimed_by("job-0"), vm.claimed_by("job-2"), other.became) == (WORKER, None, None)
+
+    def test_that_job_is_claimed_although_its_message_does_not_come(self, vm: Vm) -> None:
+        vm.a_job("job-0")
+        vm.inbox.clear()
+        vm.run(1)
+
+        assert vm.claimed_by("job-0") == WORKER
+
+    def test_another_ones_job_is_taken_once_its_own_has_a_worker(self, vm: Vm) -> None:
+        other = vm.a_job("job-2")
+        vm.a_job("job-0")
+        vm.jobs.take("job-0", 1, replace(WORKER, boot_id="another"))
+        vm.run(1)
+
+        assert (other.became, vm.claimed_by("job-2")) == ("settled", WORKER)
+
+    def test_a_vm_that_leaves_drops_what_is_stale_and_gives_back_what_waits(self, vm: Vm) -> None:
+        vm.a_job("job-0")
+        vm.run(2)
+        stale, other = Assigned("nobody"), vm.a_job("job-2")
+        vm.inbox[:] = [stale, other]
+        vm.containers[0].code = 0
+        vm.run(5)
+
+        assert (stale.became, other.became, vm.deleted) == ("settled", "given back", True)
 
     def test_a_claim_whose_answer_was_lost_is_kept(self, vm: Vm) -> None:
         assigned = vm.a_job()
@@ -366,6 +399,7 @@ class TestIdle:
 
     def test_an_assignment_in_hand_goes_back_when_it_leaves(self, vm: Vm) -> None:
         assigned = vm.a_job()
+        vm.agent.step()  # its own job is gone
         vm.fails = always("load")
         vm.run(FIRST_JOB_S)
 

@@ -92,7 +92,7 @@ class Vm:
         self.closed = self.deleted = False
         self.calls: list[str] = []
         self.fails: Callable[[str], BaseException | None] = lambda _: None
-        self.vms.enter(VmEntry(ref=REF, job_id="job-1", attempt=1, usd_per_hour=1.0))
+        self.vms.enter(VmEntry(ref=REF, job_id="job-0", attempt=1, usd_per_hour=1.0))  # which is gone
         self.agent = self.boot()
 
     def boot(self, worker: Worker = WORKER) -> Agent:

@@ -21,6 +21,8 @@ LONGEST_S = 3600.0
 # After this long without a refusal the next one counts as the first.
 FORGOTTEN_AFTER_S = 3 * 3600.0
 MAX_FAILURES = 16
+# A refusal counts half as much in the choice of a place after each such time since the place may be asked again.
+HALF_LIFE_S = 600.0
 
 CLAIMED = "CLAIMED"  # what the story says of a VM that came up
 NO_SIGN_OF_LIFE = "NO_SIGN_OF_LIFE"  # asked for, no error, and no worker either
@@ -37,14 +39,16 @@ class Scope(StrEnum):
 
 
 class Refusal(Struct, frozen=True):
-    """What a code means. `seconds` is how long its first block lasts."""
+    """What a code means. `seconds` is how long its first block lasts, and `longest_s` one after many."""
 
     scope: Scope
     seconds: float
     reason: Reason
+    longest_s: float = LONGEST_S
 
 
-_STOCKOUT = Refusal(Scope.PLACE, 120, Reason.NO_CAPACITY)
+# Machines come back one by one, and to ask costs nothing: who asks seldom leaves them to others.
+_STOCKOUT = Refusal(Scope.PLACE, 30, Reason.NO_CAPACITY, 60)
 _WRONG = Refusal(Scope.CLUSTER, 1800, Reason.START_REFUSED)
 _UNKNOWN = Refusal(Scope.PLACE, 120, Reason.NO_CAPACITY)
 _QUOTA_EVERYWHERE = Refusal(Scope.EVERYTHING, 600, Reason.QUOTA)
@@ -101,6 +105,10 @@ class Block(Struct, frozen=True):
         """How many refusals still count."""
         return self.failures if now - self.until < FORGOTTEN_AFTER_S else 0
 
+    def weight_at(self, now: float) -> float:
+        """How much the refusals count in the choice of a place."""
+        return float(self.failures_at(now) * 0.5 ** (max(0.0, now - self.until) / HALF_LIFE_S))
+
 
 def refusal(code: str, message: str = "") -> Refusal:
     """What the cloud's error code means."""
@@ -110,11 +118,16 @@ def refusal(code: str, message: str = "") -> Refusal:
 
 
 def block(cluster: str, region: str, code: str, message: str, now: float, before: Block | None) -> Block:
-    """The block that follows from a refusal of `cluster` in `region`, given the one that stood at its place before."""
+    """The block that follows from a refusal of `cluster` in `region`, given the one that stood at its place before.
+
+    A refusal of a place that is closed already was asked for before: it says the same again, and closes it no longer.
+    """
     found = refusal(code, message)
     name, where = place(cluster, region, code, message)
+    if before is not None and now < before.until and before.code == code:
+        return before
     failures = min(MAX_FAILURES, 1 + (before.failures_at(now) if before is not None else 0))
-    seconds = min(LONGEST_S, found.seconds * 2.0 ** (failures - 1))
+    seconds = min(found.longest_s, found.seconds * 2.0 ** (failures - 1))
     return Block(name, where, code, now, now + seconds, failures)
 
 
@@ -140,3 +153,8 @@ def standing(blocks: Iterable[Block], cluster: str, region: str, now: float) -> 
 def recent_failures(blocks: Iterable[Block], cluster: str, region: str, now: float) -> int:
     """How often a place refused lately, whether or not it is closed now."""
     return sum(each.failures_at(now) for each in blocks if each.covers(cluster, region))
+
+
+def weight(blocks: Iterable[Block], cluster: str, region: str, now: float) -> float:
+    """How much a place's refusals count in its choice: their number at first, then ever less."""
+    return sum(each.weight_at(now) for each in blocks if each.covers(cluster, region))

@@ -16,7 +16,7 @@ from msgspec import Struct
 from zeroidle.contracts import names
 from zeroidle.contracts.machines import Provisioning, Vm, VmRef
 from zeroidle.contracts.messages import Heartbeat, MachineRun
-from zeroidle.contracts.records import Job, State
+from zeroidle.contracts.records import Job, Reason, State
 from zeroidle.core import capacity, events, machine_job, placement
 from zeroidle.core.claims import Claim, CloseAttempt, Record, RemoveMarker, is_late
 from zeroidle.core.placement import Catalog, Market
@@ -34,6 +34,9 @@ LATE_CREATE_S = 120.0
 ASK_AGAIN_AFTER_S, ASK_AGAIN_WITHIN_S = 30.0, 95.0
 # A refusal comes within seconds, rarely later than this.
 REFUSED_WITHIN_S = 120.0
+TICK_S = 60.0
+# After so many refusals a job asks in one more place at once, up to so many.
+REFUSED_OFTEN, MOST_AT_ONCE = 3, 4
 # How long an assignment is left to warm VMs before a new one is asked for.
 WARM_GRACE_S = 20.0
 # A worker that has said its last word gets this long to end by itself.
@@ -157,6 +160,14 @@ def may_be_refused(job: Job, seen: Observed, now: float) -> bool:
     )
 
 
+def opens_soon(job: Job, market: Market, catalog: Catalog, now: float) -> bool:
+    """Has every place refused it, and may one be asked again before the next tick?"""
+    if job.state is not State.QUEUED or job.reason is not Reason.NO_CAPACITY:
+        return False
+    ranked = placement.offers(run_of(job).wanted, catalog, market, now)
+    return any(each.opens_at is not None and each.opens_at - now <= TICK_S for each in ranked)
+
+
 def first_event(job: Job, catalog: Catalog, market: Market, now: float) -> events.Event | None:
     """What to write into the first record, so that it is written once: the VMs to ask for, or why there are none.
 
@@ -202,8 +213,10 @@ def _asked(
 ) -> events.VmsAsked | events.NothingOffered:
     run = run_of(job)
     ranked = placement.offers(run.wanted, catalog, market, now)
-    taken = {(each.vm.ref.cluster, each.vm.ref.region) for each in vms}
-    chosen = placement.choose(ranked, run.wanted.hedge, taken)
+    # Where this attempt was refused its block says how long; where an earlier one lost its VM it is as well elsewhere.
+    past = [each.vm.ref for each in vms if each.vm.attempt != job.attempt or not each.vm.given_up]
+    taken = {(ref.cluster, ref.region) for ref in past}
+    chosen = placement.choose(ranked, max(run.wanted.hedge, _at_once(job)), taken)
     if not chosen:
         return events.NothingOffered(job.attempt, placement.why_not(ranked))
     return events.VmsAsked(
@@ -224,6 +237,12 @@ def _asked(
         ),
         now,
     )
+
+
+def _at_once(job: Job) -> int:
+    """In how many places to ask at once: in more, the more have refused. Where most are full hardly two have a machine,
+    and whoever asks one at a time comes to the one that has when it is taken."""
+    return min(MOST_AT_ONCE, 1 + job.machines.asked // REFUSED_OFTEN)
 
 
 def _running(job: Job, seen: Observed, now: float) -> tuple[Action, ...]:

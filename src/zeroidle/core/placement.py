@@ -16,6 +16,10 @@ from zeroidle.contracts.records import Reason
 from zeroidle.core import capacity
 from zeroidle.core.capacity import Block
 
+# By how much of its price a place is put back for each VM that was asked for there and is not up, so that jobs that
+# come at once are spread over places that cost about the same.
+PENDING_WEIGHT = 0.05
+
 
 class Cluster(Struct, frozen=True):
     """One kind of machine. `usd_per_hour` are its list prices by region and way of buying; what has none there is not
@@ -96,11 +100,14 @@ def problem(wanted: Wanted, catalog: Catalog) -> str | None:
 
 
 def offers(wanted: Wanted, catalog: Catalog, market: Market, now: float) -> list[Offer]:
-    """Every place that fits, best first: by preference of accelerator, then by price weighed with recent refusals."""
+    """Every place that fits, best first: by preference of accelerator, then by price, weighed with recent refusals and
+    with VMs that were asked for there and are not up, as they may take what there is."""
     found, live = [], _Live.of(market.entries)
     for preference, (cluster, region, price) in _places(wanted, catalog):
         offer = _as_open(Offer(cluster.name, region, wanted.provisioning, price), cluster, catalog, market, live, now)
-        found.append((preference, price * (1 + offer.failures), region, offer))
+        weight = capacity.weight(market.blocks, cluster.name, region, now)
+        weight += PENDING_WEIGHT * live.pending.get((cluster.name, region), 0)
+        found.append((preference, price * (1 + weight), region, offer))
     return [offer for *_, offer in sorted(found, key=lambda each: each[:3])]
 
 
@@ -146,11 +153,13 @@ class _Live(Struct, frozen=True):
     vms: int
     usd_per_hour: float
     here: Mapping[tuple[str, str], int]  # by cluster and region
+    pending: Mapping[tuple[str, str], int]  # of these, those whose worker has not said anything yet
 
     @classmethod
     def of(cls, entries: Sequence[VmEntry]) -> _Live:
         here = Counter((each.ref.cluster, each.ref.region) for each in entries)
-        return cls(len(entries), sum(each.usd_per_hour for each in entries), here)
+        pending = Counter((each.ref.cluster, each.ref.region) for each in entries if each.report is None)
+        return cls(len(entries), sum(each.usd_per_hour for each in entries), here, pending)
 
 
 def _as_open(offer: Offer, cluster: Cluster, catalog: Catalog, market: Market, live: _Live, now: float) -> Offer:

@@ -37,6 +37,9 @@ from zeroidle.ports import Stored
 # What the story says where our own caps refused a VM.
 AT_CAP = "AT_CAP"
 
+# So many jobs for which nothing is open one call looks at again, at most.
+MAX_WAITING = 16
+
 log = logging.getLogger(__name__)
 
 
@@ -54,11 +57,20 @@ def step(context: Context, stored: Stored, *, is_new: bool, hold_losses: bool) -
     seen = observe(context, stored.job)
     if hold_losses and seen.worker is not None:
         seen = replace(seen, worker=VmView(VmState.UNKNOWN))  # no news: deadlines hold all the same
-    if machines.may_be_refused(stored.job, seen, context.clock.now()):
+    if _is_worth_another_look(context, stored.job, seen):
         context.waiting.add(stored.job.job_id)
     actions = plan(stored.job, seen, context.deployment.catalog, context.clock.now())
     outcomes = [_apply(context, stored, action) for action in actions]  # all of them, whatever the first one brings
     return any(outcomes)
+
+
+def _is_worth_another_look(context: Context, job: Job, seen: Observed) -> bool:
+    now = context.clock.now()
+    if machines.may_be_refused(job, seen, now):
+        return True
+    if len(context.waiting) >= MAX_WAITING:
+        return False  # whoever comes first asks there again, and that is enough to find out
+    return machines.opens_soon(job, seen.market, context.deployment.catalog, now)
 
 
 def observe(context: Context, job: Job) -> Observed:
