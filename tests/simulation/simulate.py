@@ -1,7 +1,7 @@
 """Play many histories of jobs on machines, on all cores: `make simulate N=10000 SEED=0`.
 
 Prints how far it is and every seed that fails, then the shortest part of the first failing history that still fails, as
-the steps to put into `test_machine_schedules.py`. Exits with 1 if one failed.
+the entry to paste into `failed_histories.py`, from where a test replays it. Exits with 1 if one failed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,17 @@ def main() -> int:
     _say(f"\nseed {seed} failed: {error}\nlooking for the shortest part of it that fails the same way ...")
     kind = _kind(error)
     steps = shrink(history(seed), lambda part: _kind(_failure(part)) == kind)
-    _say(f"{len(steps)} steps: {list(steps)}")
-    for line in describe(steps):
-        _say(f"  {line}")
+    _say(f"{len(steps)} steps. What to add to PARTS in tests/simulation/failed_histories.py:\n")
+    _say(entry(f"seed {seed}, {_failure(steps)}", steps))
     return 1
+
+
+def entry(wrong: str, steps: Sequence[int]) -> str:
+    """A line of `failed_histories.PARTS`, with what each step does as comments above it."""
+    told = [f"    # {ascii(line)[1:-1][:110]}" for line in describe(steps)]
+    what = ascii(wrong.partition("\n")[0][:70])
+    numbers = [f"        {step}," for step in steps]
+    return "\n".join([*told, f"    {what}: (", *numbers, "    ),"])
 
 
 def _play_all(seeds: range, processes: int) -> list[tuple[int, str]]:

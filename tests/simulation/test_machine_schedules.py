@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import ast
 import os
 
 import pytest
 
+from tests.simulation.failed_histories import PARTS, SEEDS
 from tests.simulation.histories import describe, history, play, replay, shrink
+from tests.simulation.simulate import entry
 from zeroidle.contracts.records import State
 
 HISTORIES = int(os.environ.get("ZEROIDLE_MACHINE_HISTORIES", "1000"))
@@ -24,6 +27,24 @@ def test_the_invariants_hold_whatever_happens_to_machines(first: int) -> None:
             play(seed)
         except Exception as error:
             raise AssertionError(f"seed {seed}: {error}") from error
+
+
+FAILED_ONCE = {**{f"seed {seed}": history(seed) for seed in SEEDS}, **PARTS}
+
+
+@pytest.mark.parametrize("steps", FAILED_ONCE.values(), ids=FAILED_ONCE.keys())
+def test_a_history_that_failed_once_does_so_no_more(steps: tuple[int, ...]) -> None:
+    replay(steps)
+
+
+def test_a_shrunk_history_is_printed_as_an_entry_to_paste() -> None:
+    steps = history(3)[:4]
+    text = entry('seed 3, Violation: 5: a "VM" is left\nand more', steps)
+
+    parts = ast.literal_eval("{" + text + "}")
+    assert parts == {'seed 3, Violation: 5: a "VM" is left': steps}
+    assert text.count("    # ") == len(describe(steps))
+    assert all(len(line) <= 120 for line in text.splitlines())
 
 
 def test_a_history_of_machines_is_determined_by_its_seed() -> None:
