@@ -194,3 +194,16 @@ def test_a_torn_body_is_refused(cloud: Cloud, bucket: gcs.Bucket, body: bytes) -
     answer = requests.post(url, data=body, headers={"content-type": "multipart/related; boundary=b"}, timeout=10)
 
     assert (answer.status_code, bucket.get_blob("x")) == (400, None)
+
+
+def test_an_upload_has_the_length_that_was_announced(cloud: Cloud, bucket: gcs.Bucket) -> None:
+    url = f"{cloud.url}/upload/storage/v1/b/bkt/o?uploadType=resumable&name=x"
+    begun = requests.post(url, headers={"x-upload-content-length": "10"}, timeout=10)
+
+    answer = requests.put(begun.headers["location"], data=b"12345", timeout=10)
+
+    assert (answer.status_code, answer.json()["error"]["message"]) == (
+        400,
+        "The upload has 5 bytes, 10 were announced.",
+    )
+    assert bucket.get_blob("x") is None
