@@ -78,7 +78,7 @@ class Project:
             SimExecutions(self.now, faults, lambda _: None),
             BucketVmStore(objects, "jobs"),
             Counted(self.fleet, self.calls),  # type: ignore[arg-type]  # every method, by name
-            Counted(self.publisher, self.calls),  # type: ignore[arg-type]
+            Counted(self.publisher, self.calls),  # type: ignore[arg-type]  # likewise
             objects,
             self,
             deployment(deployed, Settings.from_env({"GOOGLE_CLOUD_PROJECT": "p", "ZEROIDLE_REGION": "us-central1"})),
