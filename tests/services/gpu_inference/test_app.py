@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from services.gpu_inference import app
+from services.gpu_inference.batching import Device, Work
 from services.gpu_inference.model import Encoded, Model, Output
 from tests.services.gpu_inference.instance import Instance, add_model, infer_request, shard_bytes, wait_until
 from zeroidle.contracts import codec
@@ -237,6 +238,12 @@ def test_work_that_is_queued_after_its_caller_hung_up_is_dropped_too(
     start: Callable[..., Instance], brake: Brake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decode, decoding, may_go_on = Model.decode, threading.Event(), threading.Event()
+    submit, queued = Device.submit, threading.Event()
+
+    def noted(device: Device, *work: Any) -> list[Work]:
+        taken = submit(device, *work)
+        queued.set()
+        return taken
 
     def slowly(model: Model, texts: Sequence[str]) -> list[Encoded]:
         decoding.set()
@@ -245,8 +252,8 @@ def test_work_that_is_queued_after_its_caller_hung_up_is_dropped_too(
 
     instance = start(token_budget=16)
     monkeypatch.setattr(Model, "decode", slowly)
+    monkeypatch.setattr(Device, "submit", noted)
     brake.clear()
-    begun = brake.batches
     connection = instance.connect()
     connection.request("POST", "/v1/predict", json.dumps({"instances": ["the film was not very good"] * 50}))
     assert decoding.wait(20)
@@ -255,7 +262,7 @@ def test_work_that_is_queued_after_its_caller_hung_up_is_dropped_too(
     instance.get("/health/live")  # one more turn of the service's loop, in which it sees the other end close
     may_go_on.set()
 
-    wait_until(lambda: brake.batches > begun)
+    assert queued.wait(20)
     wait_until(lambda: instance.metric('inference_queue_depth{kind="online"}') == 0)
 
 
