@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -101,7 +100,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.local_cloud_start", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     options = parser.parse_args()
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # a second start finds what the first one compiled
     for table in (in_process(), processes()):
         table.print(as_json=options.json)
 

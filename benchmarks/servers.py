@@ -187,6 +187,8 @@ def _process(
     command: list[str], ports: tuple[int | None, int], environment: dict[str, str] | None = None
 ) -> Iterator[Server]:
     http, rpc = ports
+    environment = dict(os.environ if environment is None else environment)
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a second start finds what the first one compiled
     began = time.perf_counter()
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
@@ -206,7 +208,9 @@ def _process(
 def _wait(process: subprocess.Popen[bytes], claim: Callable[[], bool]) -> None:
     end = time.monotonic() + START_S
     while not claim():
-        if process.poll() is not None or time.monotonic() > end:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args} ended with {process.returncode}; is the extra `bench` installed?")
+        if time.monotonic() > end:
             raise RuntimeError(f"{process.args} does not answer")
         time.sleep(0.005)
 

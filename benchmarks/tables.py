@@ -29,7 +29,7 @@ class Figures:
             document = {"title": self.title, "machine": machine(), "rows": self.rows, "notes": self.notes}
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
             return
-        console = Console(width=max(100, Console().width))
+        console = Console(width=max(120, Console().width))
         table = Table(title=self.title, title_justify="left", title_style="bold", box=None, padding=(0, 2))
         for index, column in enumerate(self.rows[0] if self.rows else []):
             table.add_column(column, justify="left" if index == 0 else "right")
