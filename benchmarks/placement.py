@@ -251,7 +251,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--jobs", type=int, default=JOBS)
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="days, each from a seed of its own")
+    parser.add_argument("--first-seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.disable()
     offered = catalog(project.find().bundle)
@@ -262,7 +263,7 @@ def main() -> None:
     for shape in shapes:
         for name, policy in policies.items():
             total = Outcome()
-            for seed in range(arguments.seeds):
+            for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
                 regions = model(list(prices), shape, quota, seed)
                 total.add(policy(arrivals(arguments.jobs, seed), regions, prices))
             figures.rows.append(total.row(shape.__name__, name))
