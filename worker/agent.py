@@ -104,6 +104,7 @@ class Agent:
         self._folder_of = folder_of
         self._work: _Work | None = None
         self._assigned: Assigned | None = None  # taken, and not known yet whether it is ours
+        self._begun: set[tuple[str, int]] = set()  # jobs and attempts; their records may not know it yet
         self._idle_until = tools.clock.now() + FIRST_JOB_S
         self._told_to_end = False
         self._is_new = True
@@ -184,6 +185,7 @@ class Agent:
 
     def _fits(self, job: Job, attempt: int) -> bool:
         waits = job.state in (State.QUEUED, State.PROVISIONING) and job.attempt == attempt
+        waits = waits and (job.job_id, attempt) not in self._begun
         return waits and isinstance(job.run, MachineRun) and job.run.wanted.provisioning is self.worker.vm.provisioning
 
     def _claim(self, job: Job) -> bool:
@@ -207,6 +209,7 @@ class Agent:
         run, folder, now = job.run, self._folder_of(job), self._tools.clock.now()
         if not isinstance(run, MachineRun) or folder is None:
             raise TypeError(f"job {job.job_id} does not run on machines")
+        self._begun.add((job.job_id, job.attempt))
         try:
             container = self._tools.containers.start(job.job_id, job.attempt, run)
         except PermanentError as error:

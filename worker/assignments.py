@@ -7,11 +7,14 @@ ends goes back to the others.
 from __future__ import annotations
 
 import queue
+from contextlib import suppress
 from typing import Any
 
 from zeroidle.contracts import codec
 from zeroidle.contracts.messages import Assignment
 from zeroidle.errors import InvalidMessage, TemporaryError
+
+CLOSE_S = 10.0
 
 
 class PulledAssignment:
@@ -65,8 +68,15 @@ class Subscription:
                 message.ack()
 
     def close(self) -> None:
-        """Take no more; what has arrived and was not taken goes back."""
+        """Take no more; what has arrived and was not taken goes back. Returns once the service has heard of it, and of
+        all that was settled before: what it does not hear of waits for the end of its lease."""
+        self._give_back()
         self._pull.cancel()
+        self._give_back()  # what came in between
+        with suppress(Exception):  # whatever ended the pull, this VM goes
+            self._pull.result(CLOSE_S)
+
+    def _give_back(self) -> None:
         while True:
             try:
                 self._arrived.get_nowait().nack()

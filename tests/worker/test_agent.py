@@ -109,6 +109,14 @@ class TestClaiming:
 
         assert vm.claimed_by("job-0") == WORKER
 
+    def test_an_attempt_that_it_has_run_is_not_run_again_though_its_record_does_not_know_yet(self, vm: Vm) -> None:
+        own = vm.a_job("job-0", keep_alive_s=600)
+        vm.run(2)
+        vm.containers[0].code = 0
+        vm.run(5)
+
+        assert (own.became, len(vm.containers)) == ("settled", 1)
+
     def test_another_ones_job_is_taken_once_its_own_has_a_worker(self, vm: Vm) -> None:
         other = vm.a_job("job-2")
         vm.a_job("job-0")
