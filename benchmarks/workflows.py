@@ -322,7 +322,7 @@ def measure() -> Figures:
     """The table."""
     figures = Figures("Workflows: steps, executions, sleepers")
     with served() as url:
-        rows = {side: dict.fromkeys(SIDES, "-") for side in (ENGINE, SERVICE, PEER)}
+        rows: dict[str, dict[str, float | str]] = {side: dict.fromkeys(SIDES, "-") for side in (ENGINE, SERVICE, PEER)}
         for figure, sides in SIDES.items():
             found: dict[str, list[float | str]] = {side: [] for side in sides}
             for _ in range(ROUNDS):
@@ -330,7 +330,7 @@ def measure() -> Figures:
                     found[side].append(in_child(figure, side, url))
             for side, values in found.items():
                 numbers = [value for value in values if isinstance(value, float)]
-                rows[side][figure] = median(numbers) if numbers else values[0]  # type: ignore[assignment]
+                rows[side][figure] = median(numbers) if numbers else values[0]
     figures.rows += [{"": side, **row} for side, row in rows.items()]
     steps = {side: rows[side]["steps/s in a loop of 1,000"] for side in (ENGINE, PEER)}
     if isinstance(steps[ENGINE], float) and isinstance(steps[PEER], float):
